@@ -1,0 +1,39 @@
+# The interface for a person: make run | test | check | loadtest | clean
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: setup run check test loadtest clean lock
+
+setup: $(READY)
+
+# The lock is a constraints file: every version of every package, one place, used by the Dockerfile too.
+$(READY): pyproject.toml requirements.lock
+	@echo "slimrank: installing into $(VENV) (the first time this takes a minute or two)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[compress,dev]'
+	@touch $@
+
+run: setup
+	@exec $(BIN)/slimrank serve $(ARGS)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/pytest $(ARGS)
+
+loadtest: setup
+	$(BIN)/python -m loadtest $(ARGS)
+
+clean:
+	rm -rf $(VENV) store .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Renew the lock: resolve in an empty environment, write down what was chosen.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet -e '.[compress,dev]'
+	build/lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock

@@ -1,0 +1,163 @@
+"""Every failure that a person or a client may see, each with its own code and HTTP status.
+
+    ServiceError                     500 internal
+    |-- InvalidInput                 422 invalid_input
+    |   `-- UnknownFeature           422 unknown_feature
+    |-- NotFound                     404 not_found
+    |   |-- UnknownModel             404 unknown_model
+    |   |-- UnknownVariant           404 unknown_variant
+    |   |-- UnknownVersion           404 unknown_version
+    |   |-- UnknownRecipe            404 unknown_recipe
+    |   `-- UnknownJob               404 unknown_job
+    |-- Unauthorized                 401 unauthorized
+    |-- AdminClosed                  403 admin_closed
+    |-- Conflict                     409 conflict
+    |-- BodyTooLarge                 413 body_too_large
+    |-- Overloaded                   429 overloaded
+    |-- NotReady                     503 not_ready
+    |-- DeadlineExceeded             504 deadline_exceeded
+    |-- ConfigurationError           500 configuration (a model card, a recipe or a setting is wrong)
+    |-- DataUnavailable              500 data_unavailable (a data set cannot be had or is not what it should be)
+    |-- ArtifactCorrupt              500 artifact_corrupt
+    `-- CompressionFailed            500 compression_failed
+
+The message says what was wrong and what to do. `details` is for a program: small, JSON-ready, without secrets
+or paths. Routes hold no `try`: the one exception handler of the API turns a ServiceError into its response.
+"""
+
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """The root: carries a `code` and an HTTP `status` as class attributes, a message and details as values."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InvalidInput(ServiceError):
+    """The request cannot be understood: a wrong type, a value out of range, a missing part."""
+
+    code = "invalid_input"
+    status = 422
+
+
+class UnknownFeature(InvalidInput):
+    """The request names a feature that the model's schema does not have on that side."""
+
+    code = "unknown_feature"
+
+
+class NotFound(ServiceError):
+    """What the request names does not exist."""
+
+    code = "not_found"
+    status = 404
+
+
+class UnknownModel(NotFound):
+    """No such model."""
+
+    code = "unknown_model"
+
+
+class UnknownVariant(NotFound):
+    """No such variant of the model is served."""
+
+    code = "unknown_variant"
+
+
+class UnknownVersion(NotFound):
+    """No such version of the variant is in the store."""
+
+    code = "unknown_version"
+
+
+class UnknownRecipe(NotFound):
+    """The model's card has no such recipe."""
+
+    code = "unknown_recipe"
+
+
+class UnknownJob(NotFound):
+    """No such job."""
+
+    code = "unknown_job"
+
+
+class Unauthorized(ServiceError):
+    """The admin key is missing or wrong."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class AdminClosed(ServiceError):
+    """No admin key is set, so the admin routes are closed."""
+
+    code = "admin_closed"
+    status = 403
+
+
+class Conflict(ServiceError):
+    """The request does not fit the present state, for example a roll-back with nothing to go back to."""
+
+    code = "conflict"
+    status = 409
+
+
+class BodyTooLarge(ServiceError):
+    """The request's body is larger than the service takes."""
+
+    code = "body_too_large"
+    status = 413
+
+
+class Overloaded(ServiceError):
+    """The queue is full: try again later."""
+
+    code = "overloaded"
+    status = 429
+
+
+class NotReady(ServiceError):
+    """The model (or the service) cannot answer yet, or is draining."""
+
+    code = "not_ready"
+    status = 503
+
+
+class DeadlineExceeded(ServiceError):
+    """The request's own deadline passed before its scores were computed."""
+
+    code = "deadline_exceeded"
+    status = 504
+
+
+class ConfigurationError(ServiceError):
+    """A model card, a recipe or a setting is wrong; the message names it, the field and the remedy."""
+
+    code = "configuration"
+
+
+class DataUnavailable(ServiceError):
+    """A data set cannot be had, or is not what it should be."""
+
+    code = "data_unavailable"
+
+
+class ArtifactCorrupt(ServiceError):
+    """An artifact in the store does not match its manifest, or its manifest is not acceptable."""
+
+    code = "artifact_corrupt"
+
+
+class CompressionFailed(ServiceError):
+    """A compression step could not do its work."""
+
+    code = "compression_failed"

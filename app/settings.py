@@ -1,0 +1,62 @@
+"""All settings of the service, read once from the environment (prefix SLIMRANK_) and passed in, never global."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The settings; each is an environment variable, for example `SLIMRANK_PORT`, and a flag of `slimrank serve`."""
+
+    model_config = SettingsConfigDict(env_prefix="SLIMRANK_", frozen=True, extra="ignore")
+
+    host: str = Field(default="127.0.0.1", description="Address that the service listens on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8000, description="TCP port; 0 picks a free one.")
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(default=1, description="Number of serving processes.")
+    store: Path = Field(default=Path("store"), description="Folder of the artifact store and the job queue.")
+    models: Path = Field(default=Path("models"), description="Folder of the model repository.")
+    cache: Path = Field(default=Path(".cache"), description="Folder for data sets fetched once.")
+    admin_key: SecretStr | None = Field(
+        default=None, description="Key of the admin routes. With none set, they are closed."
+    )
+    compressor: bool = Field(
+        default=True, description="Whether `slimrank serve` runs compression jobs itself, in a process of its own."
+    )
+    compressor_threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=1, description="Threads that a compression job may use."
+    )
+    compressor_nice: Annotated[int, Field(ge=0, le=19)] = Field(
+        default=10, description="Niceness of a compression job (0 to 19; higher yields more to serving)."
+    )
+    inference_threads: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=1, description="Threads of one onnxruntime session."
+    )
+    max_candidates: Annotated[int, Field(ge=1)] = Field(
+        default=10_000, description="Most candidates that one rank request may name."
+    )
+    max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=4 * 1024 * 1024, description="Largest request body, in bytes."
+    )
+    max_queue: Annotated[int, Field(ge=1)] = Field(
+        default=256, description="Most requests that wait for one variant in one worker."
+    )
+    max_batch_rows: Annotated[int, Field(ge=1)] = Field(
+        default=4096, description="Most candidate rows that are run together."
+    )
+    deadline_ms: Annotated[float, Field(gt=0)] = Field(
+        default=10_000.0, description="Deadline of a request that names none, in milliseconds."
+    )
+    poll_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=0.5, description="How often a worker looks for newly activated versions."
+    )
+    drain_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=10.0, description="How long requests under way may take to end after SIGTERM."
+    )
+    keep_versions: Annotated[int, Field(ge=1)] = Field(
+        default=2, description="Versions of each variant kept besides those that the active state names."
+    )
+    job_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=3600.0, description="Longest time one compression job may run."
+    )
