@@ -66,7 +66,9 @@ class Encoder:
 
     def _check_complete(self) -> None:
         for feature in self.schema.features:
-            table = isinstance(feature, CategoricalFeature | MultiFeature) and feature.encoding == "vocabulary"
+            table = (
+                isinstance(feature, CategoricalFeature | MultiFeature) and feature.encoding == "vocabulary"
+            )
             if table and feature.name not in self.vocabularies:
                 raise InvalidInput(f"feature {feature.name!r} has no vocabulary")
             scaled = isinstance(feature, NumberFeature) and feature.transform != "none"
@@ -130,7 +132,11 @@ class Encoder:
         for position, value in enumerate(values):
             known = self._known_indices(feature, value, position)
             # A history keeps its newest items, which stand last; a set of ids keeps its first ones.
-            kept = known[-feature.max_length :] if isinstance(feature, HistoryFeature) else known[: feature.max_length]
+            kept = (
+                known[-feature.max_length :]
+                if isinstance(feature, HistoryFeature)
+                else known[: feature.max_length]
+            )
             out[position, : len(kept)] = kept
         return out
 
@@ -147,11 +153,15 @@ class Encoder:
     def _encode_numbers(self, feature: Feature, values: Sequence[Any]) -> Array:
         assert isinstance(feature, NumberFeature)
         scale = self.scales.get(feature.name, Scale(0.0, 1.0))
-        numbers = np.array([_number(value, position) for position, value in enumerate(values)], dtype=np.float64)
+        numbers = np.array(
+            [_number(value, position) for position, value in enumerate(values)], dtype=np.float64
+        )
         if feature.transform == "log1p":
             negative = np.flatnonzero(numbers < 0)
             if negative.size:
-                raise _BadValueError(int(negative[0]), "expected a number of at least 0 (the feature is log-scaled)")
+                raise _BadValueError(
+                    int(negative[0]), "expected a number of at least 0 (the feature is log-scaled)"
+                )
             numbers = np.log1p(numbers)
         scaled = (numbers - scale.mean) / scale.deviation
         # A missing number (NaN here) takes the mean, which is 0 after scaling.
@@ -207,7 +217,14 @@ class _BadValueError(Exception):
 
 
 def _kind(value: Any) -> str:
-    names = {str: "text", bool: "a boolean", int: "a number", float: "a number", dict: "an object", list: "a list"}
+    names = {
+        str: "text",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        dict: "an object",
+        list: "a list",
+    }
     return names.get(type(value), type(value).__name__)
 
 

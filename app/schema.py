@@ -29,7 +29,9 @@ class Side(StrEnum):
 class _Feature(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=FEATURE_NAME, description="The feature's name, as requests and data sets use it.")
+    name: str = Field(
+        pattern=FEATURE_NAME, description="The feature's name, as requests and data sets use it."
+    )
     side: Side = Field(description="user, context or item.")
     description: str = Field(default="", description="One line for the docs of the model.")
 
@@ -43,13 +45,19 @@ class _IdFeature(_Feature):
     encoding: Literal["vocabulary", "hash"] = Field(
         default="vocabulary", description="Known ids by a vocabulary, or all ids hashed into `buckets`."
     )
-    buckets: int | None = Field(default=None, ge=2, le=2**31, description="Number of buckets of a hashed feature.")
-    min_count: int = Field(default=1, ge=1, description="Rarer ids in the training rows are out of vocabulary.")
+    buckets: int | None = Field(
+        default=None, ge=2, le=2**31, description="Number of buckets of a hashed feature."
+    )
+    min_count: int = Field(
+        default=1, ge=1, description="Rarer ids in the training rows are out of vocabulary."
+    )
 
     @model_validator(mode="after")
     def _buckets_go_with_hash(self) -> Self:
         if (self.encoding == "hash") != (self.buckets is not None):
-            raise ValueError(f"feature {self.name!r}: `buckets` goes with encoding = 'hash', and only with it")
+            raise ValueError(
+                f"feature {self.name!r}: `buckets` goes with encoding = 'hash', and only with it"
+            )
         return self
 
 
@@ -64,7 +72,9 @@ class MultiFeature(_IdFeature):
 
     kind: Literal["multi"] = "multi"
     max_length: int = Field(ge=1, le=4096, description="Most ids used; further ones are dropped.")
-    separator: str | None = Field(default=None, min_length=1, description="Splits the value in a text column.")
+    separator: str | None = Field(
+        default=None, min_length=1, description="Splits the value in a text column."
+    )
 
 
 class HistoryFeature(_Feature):
@@ -95,7 +105,8 @@ class VectorFeature(_Feature):
 
 
 Feature = Annotated[
-    CategoricalFeature | MultiFeature | HistoryFeature | NumberFeature | VectorFeature, Field(discriminator="kind")
+    CategoricalFeature | MultiFeature | HistoryFeature | NumberFeature | VectorFeature,
+    Field(discriminator="kind"),
 ]
 
 
@@ -104,7 +115,9 @@ class FeatureSchema(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    features: tuple[Feature, ...] = Field(min_length=1, description="All features; their order is the input order.")
+    features: tuple[Feature, ...] = Field(
+        min_length=1, description="All features; their order is the input order."
+    )
     user_key: str = Field(default="user_id", description="Name of the user's raw id in requests and data.")
     item_key: str = Field(default="item_id", description="Name of the item's raw id in requests and data.")
 
@@ -125,7 +138,9 @@ class FeatureSchema(BaseModel):
     def _check_roles(self, feature: Feature) -> None:
         wanted = {self.user_key: Side.USER, self.item_key: Side.ITEM}.get(feature.name)
         if wanted is not None and (feature.side is not wanted or not isinstance(feature, CategoricalFeature)):
-            raise ValueError(f"feature {feature.name!r} is a key: it must be categorical and of side '{wanted}'")
+            raise ValueError(
+                f"feature {feature.name!r} is a key: it must be categorical and of side '{wanted}'"
+            )
         if isinstance(feature, HistoryFeature):
             if feature.side is not Side.USER:
                 raise ValueError(f"history {feature.name!r} must be of side 'user'")

@@ -13,8 +13,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SLIMRANK_", frozen=True, extra="ignore")
 
     host: str = Field(default="127.0.0.1", description="Address that the service listens on.")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8000, description="TCP port; 0 picks a free one.")
-    workers: Annotated[int, Field(ge=1, le=256)] = Field(default=1, description="Number of serving processes.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8000, description="TCP port; 0 picks a free one."
+    )
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=1, description="Number of serving processes."
+    )
     store: Path = Field(default=Path("store"), description="Folder of the artifact store and the job queue.")
     models: Path = Field(default=Path("models"), description="Folder of the model repository.")
     cache: Path = Field(default=Path(".cache"), description="Folder for data sets fetched once.")
@@ -22,7 +26,8 @@ class Settings(BaseSettings):
         default=None, description="Key of the admin routes. With none set, they are closed."
     )
     compressor: bool = Field(
-        default=True, description="Whether `slimrank serve` runs compression jobs itself, in a process of its own."
+        default=True,
+        description="Whether `slimrank serve` runs compression jobs itself, in a process of its own.",
     )
     compressor_threads: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1, description="Threads that a compression job may use."

@@ -1,0 +1,245 @@
+"""The artifact store: the one thing that compression writes and serving reads.
+
+    <store>/<model>/<variant>/<version>/   an artifact, immutable once it is here
+    <store>/<model>/_catalog/<version>/    the model's catalog, an artifact as well
+    <store>/<model>/active.json            which versions serve; replaced by rename, never edited
+    <store>/.staging/                      artifacts in the making
+
+A version appears by one rename of a complete, synced folder, so a reader never sees half of one, and a writer may be
+killed at any moment. What it leaves in the staging folder is swept by the next writer.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.active import Active, State
+from app.artifact import (
+    MANIFEST_FILE,
+    VERSION,
+    Manifest,
+    content_version,
+    describe_files,
+    read_manifest,
+    verify,
+)
+from app.errors import ArtifactCorrupt, UnknownVersion
+
+CATALOG = "_catalog"
+ACTIVE_FILE = "active.json"
+STAGING = ".staging"
+LOCK_FILE = ".lock"
+
+
+class ArtifactStore:
+    """The store below `root`, which is made when something is first written.
+
+    Model and variant names come from model cards, whose patterns allow no separators.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, model: str, variant: str, version: str) -> Path:
+        """Where an artifact is, or would be."""
+        return self.root / model / variant / version
+
+    def models(self) -> list[str]:
+        """Models with at least one active version."""
+        return sorted(path.parent.name for path in self.root.glob(f"*/{ACTIVE_FILE}"))
+
+    def variants(self, model: str) -> list[str]:
+        """Variants of the model with at least one published version."""
+        return sorted({path.parent.parent.name for path in self._manifests(model, "*")} - {CATALOG})
+
+    def manifests(self, model: str, variant: str) -> list[Manifest]:
+        """The manifests of every published version of a variant, newest first. Raises ArtifactCorrupt."""
+        found = [read_manifest(path.parent) for path in self._manifests(model, variant)]
+        return sorted(found, key=lambda one: (one.created_unix_seconds, one.version), reverse=True)
+
+    def manifest(self, model: str, variant: str, version: str) -> Manifest:
+        """The manifest of one version. Raises UnknownVersion, ArtifactCorrupt."""
+        if not VERSION.fullmatch(version) or not (folder := self.folder(model, variant, version)).is_dir():
+            raise UnknownVersion(
+                f"variant {variant!r} of model {model!r} has no version {version!r}",
+                variant=variant,
+                version=version,
+            )
+        return read_manifest(folder)
+
+    def find(self, model: str, variant: str, inputs_sha256: str) -> Manifest | None:
+        """The newest published version made from exactly these inputs, if there is one."""
+        return next(
+            (one for one in self.manifests(model, variant) if one.inputs_sha256 == inputs_sha256), None
+        )
+
+    def verify(self) -> Iterator[tuple[str, ArtifactCorrupt | None]]:
+        """Check every artifact and every active state; yields `model/variant/version` and what is wrong with it."""
+        for path in sorted(self.root.glob(f"*/*/*/{MANIFEST_FILE}")):
+            if path.parts[len(self.root.parts)].startswith("."):
+                continue
+            yield "/".join(path.parent.parts[-3:]), _fault(verify, path.parent)
+        for model in self.models():
+            yield f"{model}/{ACTIVE_FILE}", _fault(self._check_active, model)
+
+    def active(self, model: str) -> Active:
+        """The model's active state; an empty one before anything was activated. Raises ArtifactCorrupt."""
+        try:
+            return msgspec.json.decode((self.root / model / ACTIVE_FILE).read_bytes(), type=Active)
+        except FileNotFoundError:
+            return Active()
+        except msgspec.MsgspecError as error:
+            raise ArtifactCorrupt(f"{model}/{ACTIVE_FILE} cannot be read: {error}") from error
+
+    def activate(self, model: str, change: Callable[[State], State]) -> Active:
+        """Let `change` make the next state from the present one, check that its versions exist, and let it serve."""
+        with self._writing(model):
+            before = self.active(model)
+            after = before.changed(change(before.state))
+            for variant, version in after.state.versions.items():
+                self.manifest(model, variant, version)
+            return self._replace_active(model, before, after)
+
+    def roll_back(self, model: str) -> Active:
+        """Let the state before the last change serve again. Raises Conflict when there is none."""
+        with self._writing(model):
+            before = self.active(model)
+            return self._replace_active(model, before, before.rolled_back())
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """An empty folder to build an artifact in; it is gone afterwards, and swept later if this process dies."""
+        staging = self.root / STAGING
+        staging.mkdir(parents=True, exist_ok=True)
+        self._sweep(staging)
+        holder = Path(tempfile.mkdtemp(dir=staging))
+        lock = os.open(holder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = holder / "artifact"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(holder, ignore_errors=True)
+            os.close(lock)
+
+    def publish(self, folder: Path, manifest: Manifest) -> Manifest:
+        """Move a staged folder to its place, whole and synced; gives the manifest with files and version filled in."""
+        complete = msgspec.structs.replace(manifest, files=describe_files(folder))
+        complete = msgspec.structs.replace(
+            complete, version=content_version(complete), created_unix_seconds=round(time.time(), 3)
+        )
+        (folder / MANIFEST_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(complete), indent=2))
+        for path in folder.iterdir():
+            _sync(path)
+        _sync(folder)
+        target = self.folder(complete.model, complete.variant, complete.version)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with self._writing(complete.model):
+            if not target.exists():
+                folder.rename(target)
+                _sync(target.parent)
+        return read_manifest(target)
+
+    def collect(self, model: str, keep: int) -> list[str]:
+        """Remove all but the newest `keep` versions of each variant, and what no state and no variant needs any more.
+
+        Versions that the active state or its history names stay. A process that still has a removed graph open is not
+        disturbed: its mapping stays valid until it closes it. Gives `variant/version` of what was removed.
+        """
+        removed = []
+        with self._writing(model):
+            active = self.active(model)
+            named = {
+                (v, version)
+                for state in (active.state, *active.history)
+                for v, version in state.versions.items()
+            }
+            catalogs = set()
+            for variant in self.variants(model):
+                for position, one in enumerate(self.manifests(model, variant)):
+                    if position < keep or (variant, one.version) in named:
+                        catalogs.add(one.catalog)
+                    else:
+                        removed.append(one)
+            removed += [one for one in self.manifests(model, CATALOG)[1:] if one.version not in catalogs]
+            for one in removed:
+                self._remove(self.folder(model, one.variant, one.version))
+        return [one.reference for one in removed]
+
+    def _manifests(self, model: str, variant: str) -> Iterator[Path]:
+        return (self.root / model).glob(f"{variant}/*/{MANIFEST_FILE}")
+
+    def _check_active(self, model: str) -> None:
+        for variant, version in self.active(model).state.versions.items():
+            try:
+                self.manifest(model, variant, version)
+            except UnknownVersion as error:
+                raise ArtifactCorrupt(f"{model}/{ACTIVE_FILE}: {error.message}") from error
+
+    def _replace_active(self, model: str, before: Active, after: Active) -> Active:
+        if after != before:
+            path = self.root / model / ACTIVE_FILE
+            temporary = path.with_suffix(".tmp")
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(after), indent=2))
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+        return after
+
+    def _remove(self, folder: Path) -> None:
+        """Take the folder out of sight by a rename first: a reader sees all of an artifact or nothing of it."""
+        staging = self.root / STAGING
+        staging.mkdir(parents=True, exist_ok=True)
+        grave = Path(tempfile.mkdtemp(dir=staging))
+        folder.rename(grave / "artifact")
+        shutil.rmtree(grave)
+
+    @contextmanager
+    def _writing(self, model: str) -> Iterator[None]:
+        """One writer of a model at a time, across processes; the kernel frees the lock of a process that dies."""
+        folder = self.root / model
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOCK_FILE).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @staticmethod
+    def _sweep(staging: Path) -> None:
+        """Remove what dead writers left: their locks are free."""
+        for holder in staging.iterdir():
+            try:
+                lock = os.open(holder, os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # another writer has just removed it
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(holder, ignore_errors=True)
+            except BlockingIOError:
+                pass  # its writer is alive
+            finally:
+                os.close(lock)
+
+
+def _fault(check: Callable[[Any], object], subject: object) -> ArtifactCorrupt | None:
+    try:
+        check(subject)
+    except ArtifactCorrupt as error:
+        return error
+    return None
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
