@@ -111,12 +111,29 @@ class Data(_Table):
 
 
 class Budget(_Table):
-    """How much quality a variant may lose before it is rejected: the share kept, at the lower confidence bound."""
+    """How much a variant may lose before it is rejected; shares kept are judged at the lower confidence bound."""
 
     auc: float = Field(default=0.999, gt=0, le=1, description="Least share of the baseline's AUC.")
     ndcg_at_10: float | None = Field(
         default=None, gt=0, le=1, description="Least share of the baseline's NDCG@10."
     )
+
+
+    batch_difference: float = Field(
+        default=1e-4, ge=0, description="Most that a score may move with the rows it is batched with."
+    )
+    distinct_score_ratio: float = Field(
+        default=0.9, ge=0, description="Least share of the baseline's number of distinct scores."
+    )
+
+
+class Profile(_Table):
+    """How speed is measured."""
+
+    candidates: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = Field(
+        default=(1, 10, 100, 500, 1000), min_length=1, description="Candidate counts that are timed."
+    )
+    samples: int = Field(default=600, ge=30, description="Timed runs of a variant at each count.")
 
 
 class Recipe(_Table):
@@ -151,6 +168,7 @@ class ModelCard(_Table):
     data: Data | None = None
     training: dict[str, Any] = Field(default_factory=dict, description="See `slimrank train`.")
     budget: Budget = Budget()
+    profile: Profile = Profile()
     recipes: tuple[Recipe, ...] = ()
 
     @model_validator(mode="after")

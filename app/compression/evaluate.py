@@ -1,0 +1,200 @@
+"""What a variant is worth: its ranking quality against the truth, and how far it agrees with the baseline.
+
+Rows of the test split give AUC and its kin. Ranked lists give NDCG@10 and hit rate@10: for each user with a positive
+test row, one of those positives among candidates that the user never interacted with (one held-out positive among
+100 candidates, as in He et al., Neural Collaborative Filtering, 2017).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from app.compression import metrics
+from app.compression.scorer import Scorer
+from app.encoding import Array
+from app.report import Agreement, Quality, Slice
+from app.schema import Side
+from app.training.rows import Prepared, Rows
+
+LIST_LENGTH = 100
+MAX_ROWS = 200_000
+MAX_LISTS = 2_000
+_LISTS_PER_RUN = 20
+_BATCH_PROBE_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Candidates to rank: row 0 of each list is the held-out positive."""
+
+    users: Array
+    """User rows, int64 [lists]."""
+    row: Array
+    """The test row of each positive, int64 [lists]: its context and history are the request's."""
+    items: Array
+    """Item rows, int64 [lists, candidates]."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one graph says of everything that evaluation asks."""
+
+    rows: Array
+    """float32 [test rows]."""
+    lists: Array
+    """float32 [lists, candidates]."""
+    unknown_user: Array
+    """float32 [candidates]: a user out of vocabulary."""
+    batch_difference: float
+    """Largest change of a score when its row is run alone instead of among others."""
+
+
+class Evaluation:
+    """The questions, the same for the baseline and every variant, and the baseline's answers."""
+
+    def __init__(self, prepared: Prepared, baseline: Scorer, seed: int = 0) -> None:
+        self.prepared = prepared
+        self.seed = seed
+        self.rows = _at_most(prepared.test, MAX_ROWS, seed)
+        self.lists = make_lists(prepared, self.rows, seed)
+        self.baseline = self.ask(baseline)
+
+    def ask(self, scorer: Scorer) -> Scores:
+        """Run one graph over all questions."""
+        return Scores(
+            rows=scorer.score_rows(self.rows),
+            lists=self._score_lists(scorer),
+            unknown_user=self._score_unknown_user(scorer),
+            batch_difference=self._batch_difference(scorer),
+        )
+
+    def quality(self, scores: Scores) -> Quality:
+        """Quality against the truth, with the ratios to the baseline."""
+        labels = self.rows.labels
+        auc, auc_ratio = metrics.auc_intervals(labels, scores.rows, self.baseline.rows, self.seed)
+        ranks, base_ranks = metrics.rank_of_first(scores.lists), metrics.rank_of_first(self.baseline.lists)
+        ndcg, ndcg_ratio = metrics.mean_intervals(
+            metrics.ndcg_of_rank(ranks), metrics.ndcg_of_rank(base_ranks), self.seed
+        )
+        hits, _ = metrics.mean_intervals(metrics.hit_of_rank(ranks), metrics.hit_of_rank(base_ranks), self.seed)
+        return Quality(
+            rows=len(labels),
+            users=len(ranks),
+            auc=auc,
+            auc_ratio=auc_ratio,
+            gauc=metrics.gauc(labels, scores.rows, self.rows.user_row),
+            log_loss=metrics.log_loss(labels, scores.rows),
+            normalized_entropy=metrics.normalized_entropy(labels, scores.rows),
+            calibration_error=metrics.calibration_error(labels, scores.rows),
+            ndcg_at_10=ndcg,
+            ndcg_at_10_ratio=ndcg_ratio,
+            hit_rate_at_10=hits,
+        )
+
+    def agreement(self, scores: Scores) -> Agreement:
+        """Agreement with the baseline's own scores."""
+        base = self.baseline
+        distinct = len(np.unique(scores.rows)) / max(1, len(np.unique(base.rows)))
+        return Agreement(
+            overlap_at_10=metrics.overlap_at_k(scores.lists, base.lists),
+            kendall_tau=metrics.kendall_tau(scores.lists, base.lists),
+            largest_score_difference=float(np.abs(scores.rows - base.rows).max(initial=0.0)),
+            distinct_score_ratio=distinct,
+            batch_difference=scores.batch_difference,
+            unknown_user_difference=float(np.abs(scores.unknown_user - base.unknown_user).max(initial=0.0)),
+        )
+
+    def slices(self, scores: Scores) -> list[Slice]:
+        """AUC where data are thin: users and items in the lowest quarter of training counts."""
+        found = []
+        for name, rows in self._thin_rows.items():
+            labels = self.rows.labels[rows]
+            ours, theirs = metrics.auc(labels, scores.rows[rows]), metrics.auc(labels, self.baseline.rows[rows])
+            if not np.isnan(ours + theirs):
+                found.append(Slice(name, len(rows), ours, theirs))
+        return found
+
+    @cached_property
+    def _thin_rows(self) -> dict[str, Array]:
+        train, rows = self.prepared.train, self.rows
+        user_counts = np.bincount(train.user_row, minlength=len(self.prepared.user_ids))
+        item_counts = np.bincount(train.item_row, minlength=len(self.prepared.item_ids))
+        cold = user_counts[rows.user_row] <= np.quantile(user_counts, 0.25)
+        tail = item_counts[rows.item_row] <= np.quantile(item_counts, 0.75)
+        return {"cold_users": np.flatnonzero(cold), "tail_items": np.flatnonzero(tail)}
+
+    def _score_lists(self, scorer: Scorer) -> Array:
+        count, length = self.lists.items.shape
+        scores = np.empty((count, length), dtype=np.float32)
+        for start in range(0, count, _LISTS_PER_RUN):
+            some = slice(start, start + _LISTS_PER_RUN)
+            row_request = np.repeat(np.arange(len(self.lists.row[some]), dtype=np.int64), length)
+            inputs = self._list_inputs(self.lists.row[some], self.lists.items[some].ravel())
+            scores[some] = scorer.run(inputs, row_request).reshape(-1, length)
+        return scores
+
+    def _list_inputs(self, rows: Array, items: Array) -> dict[str, Array]:
+        """Request features of the given test rows, and item features of the given item rows."""
+        schema = self.prepared.encoder.schema
+        values = self.rows.inputs(rows)
+        inputs = {feature.name: values[feature.name] for feature in schema.request_features}
+        return inputs | {f.name: self.rows.items[f.name][items] for f in schema.item_features}
+
+    def _score_unknown_user(self, scorer: Scorer) -> Array:
+        schema, encoder = self.prepared.encoder.schema, self.prepared.encoder
+        items = np.arange(min(LIST_LENGTH, len(self.prepared.item_ids)), dtype=np.int64)
+        inputs = self._list_inputs(np.zeros(1, dtype=np.int64), items)
+        inputs |= {feature.name: encoder.missing(feature.name, 1) for feature in schema.of_side(Side.USER)}
+        return scorer.run(inputs, np.zeros(len(items), dtype=np.int64))
+
+    def _batch_difference(self, scorer: Scorer) -> float:
+        rows = np.arange(min(_BATCH_PROBE_ROWS, len(self.rows)), dtype=np.int64)
+        inputs = self.rows.inputs(rows)
+        together = scorer.run(inputs, rows)
+        one = np.zeros(1, dtype=np.int64)
+        alone = [scorer.run({k: v[i : i + 1] for k, v in inputs.items()}, one) for i in range(len(rows))]
+        return float(np.abs(together - np.concatenate(alone)).max(initial=0.0)) if alone else 0.0
+
+
+def make_lists(prepared: Prepared, rows: Rows, seed: int) -> Lists:
+    """One list for each user with a positive among `rows`: that positive, and items the user never interacted with.
+
+    Users who have interacted with so much of the catalog that no such items are left have no list.
+    """
+    rng = np.random.default_rng(seed)
+    touched = _touched_items(prepared)
+    num_items = len(prepared.item_ids)
+    length = min(LIST_LENGTH, max(2, num_items // 2))
+    positives = np.flatnonzero(rows.labels >= 0.5)
+    positives = positives[rng.permutation(len(positives))]
+    users, first = np.unique(rows.user_row[positives], return_index=True)
+    chosen_rows, lists = [], []
+    for user, row in zip(users, positives[first], strict=True):
+        free = np.setdiff1d(np.arange(num_items), touched[user], assume_unique=True)
+        if len(free) >= length - 1:
+            others = rng.choice(free, size=length - 1, replace=False)
+            chosen_rows.append(row)
+            lists.append(np.concatenate([[rows.item_row[row]], others]))
+        if len(lists) == MAX_LISTS:
+            break
+    picked = np.array(chosen_rows, dtype=np.int64)
+    items = np.array(lists, dtype=np.int64).reshape(len(lists), length)
+    return Lists(rows.user_row[picked], picked, items)
+
+
+def _touched_items(prepared: Prepared) -> list[Array]:
+    """For each user row, the sorted item rows of all interactions, whatever the split."""
+    splits = (prepared.train, prepared.validation, prepared.test)
+    users = np.concatenate([split.user_row for split in splits])
+    items = np.concatenate([split.item_row for split in splits])
+    pairs = np.unique(np.stack([users, items], axis=1), axis=0)
+    bounds = np.searchsorted(pairs[:, 0], np.arange(len(prepared.user_ids) + 1))
+    return [pairs[a:b, 1] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def _at_most(rows: Rows, limit: int, seed: int) -> Rows:
+    if len(rows) <= limit:
+        return rows
+    picked = np.random.default_rng(seed).choice(len(rows), size=limit, replace=False)
+    return rows.take(np.sort(picked))

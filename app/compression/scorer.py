@@ -1,0 +1,43 @@
+"""Scores from a graph on disk, run as it is served: what evaluation and profiling look at."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from app.artifact import GRAPH_FILE
+from app.encoding import Array
+from app.schema import ROW_REQUEST, SCORE
+from app.training.rows import Rows
+
+ROWS_PER_RUN = 1000
+
+
+class Scorer:
+    """A session over `folder`/model.onnx with a fixed number of threads."""
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.session = ort.InferenceSession(folder / GRAPH_FILE, options, providers=["CPUExecutionProvider"])
+        self._wanted = {one.name for one in self.session.get_inputs()}
+
+    def run(self, inputs: Mapping[str, Array], row_request: Array) -> Array:
+        """Scores float32 [num_candidates] of graph inputs: request features [num_requests, ...], items per row."""
+        feed = {name: values for name, values in inputs.items() if name in self._wanted}
+        if ROW_REQUEST in self._wanted:
+            feed[ROW_REQUEST] = row_request
+        scores: Array = self.session.run([SCORE], feed)[0]
+        return scores
+
+    def score_rows(self, rows: Rows) -> Array:
+        """Scores float32 [len(rows)], each row a request of its own, `ROWS_PER_RUN` at a time."""
+        parts = []
+        for start in range(0, len(rows), ROWS_PER_RUN):
+            chunk = np.arange(start, min(start + ROWS_PER_RUN, len(rows)), dtype=np.int64)
+            parts.append(self.run(rows.inputs(chunk), np.arange(len(chunk), dtype=np.int64)))
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)

@@ -1,0 +1,66 @@
+"""What a technique is, and how the techniques of this project are found.
+
+A technique is one file in app/compression/techniques/ that ends in `TECHNIQUE = Technique(...)`: a frozen
+configuration and a function from model to model. Recipes, the command line, the docs and the contract suite find it
+by walking that folder.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from app.compression import techniques as _folder
+from app.compression.workshop import Workshop
+from app.errors import ConfigurationError
+from app.model_card import explain
+
+Stage = Literal["module", "graph"]
+
+
+class TechniqueConfig(BaseModel):
+    """Base of every technique's configuration: frozen, and unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Technique:
+    """A way to make a model smaller or faster.
+
+    `apply(model, config, workshop)` gives a new model and leaves its argument as it was: an `nn.Module` to an
+    `nn.Module` where `stage` is "module", an `onnx.ModelProto` to an `onnx.ModelProto` where it is "graph".
+    """
+
+    name: str
+    stage: Stage
+    config: type[TechniqueConfig]
+    apply: Callable[[Any, Any, Workshop], Any]
+    summary: str
+    """One sentence for the docs."""
+    source: str
+    """The paper or specification it follows."""
+    needs_rows: bool
+    """Whether it cannot work without training rows."""
+
+    def configure(self, values: Mapping[str, Any], where: str) -> TechniqueConfig:
+        """Validate a step's settings. Raises ConfigurationError that begins with `where` and names the field."""
+        try:
+            return self.config.model_validate(dict(values))
+        except ValidationError as error:
+            raise ConfigurationError(f"{where} ({self.name}): {explain(error)}") from error
+
+
+@cache
+def techniques() -> Mapping[str, Technique]:
+    """Every technique by name."""
+    found = {}
+    for module in pkgutil.iter_modules(_folder.__path__, f"{_folder.__name__}."):
+        technique: Technique = importlib.import_module(module.name).TECHNIQUE
+        found[technique.name] = technique
+    return MappingProxyType(dict(sorted(found.items())))

@@ -1,0 +1,38 @@
+"""What a step may use besides the model: rows, the encoder, a seed, threads, and a way to tell how far it is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.encoding import Encoder
+from app.errors import CompressionFailed
+from app.report import Machine
+from app.training.rows import Prepared, Rows
+
+Progress = Callable[[float, str], None]
+"""Told the fraction done (0 to 1) and what is being done. It may raise, to cancel the work."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The surroundings of one step."""
+
+    encoder: Encoder
+    prepared: Prepared | None
+    """Training, validation and test rows; None for a model without data. Steps must not look at the test rows."""
+    seed: int
+    machine: Machine
+    progress: Progress
+    teacher: Any = None
+    """The recipe's starting module (`nn.Module`), for distillation; None for a ready graph."""
+
+    def rows(self, what_for: str) -> Rows:
+        """The training rows. Raises CompressionFailed when the model has no data."""
+        if self.prepared is None:
+            raise CompressionFailed(f"{what_for} needs rows, and the model's card has no [data]")
+        return self.prepared.train
+
+    def within(self, start: float, end: float) -> "Workshop":
+        """The same surroundings, whose progress from 0 to 1 counts as `start` to `end` of the whole."""
+        outer = self.progress
+        return replace(self, progress=lambda done, what: outer(start + (end - start) * done, what))
