@@ -25,7 +25,9 @@ _CODE = ("training", "compression")
 def inputs_sha256(card: ModelCard, folder: Path, recipe: Recipe | None) -> str:
     """Fingerprint of what a variant (the baseline, without a recipe) is made from, as 64 hex digits."""
     content = {
-        "card": card.model_dump(mode="json", by_alias=True, exclude={"recipes", "title", "description", "training"}),
+        "card": card.model_dump(
+            mode="json", by_alias=True, exclude={"recipes", "title", "description", "training"}
+        ),
         "recipe": recipe.model_dump(mode="json", exclude={"name", "description"}) if recipe else None,
         "files": _files(card, folder),
         "code": _code_sha256(),

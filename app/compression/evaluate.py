@@ -106,7 +106,7 @@ class Evaluation:
         )
 
     def slices(self, scores: Scores) -> list[Slice]:
-        """AUC where data are thin: users and items in the lowest quarter of training counts."""
+        """AUC where data are thin: the quarter of users with the fewest training rows; all but the top items."""
         found = []
         for name, rows in self._thin_rows.items():
             labels = self.rows.labels[rows]

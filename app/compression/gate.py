@@ -18,7 +18,9 @@ def judge(report: Report, budget: Budget) -> Verdict:
     if report.quality is None or report.agreement is None:
         return Verdict("rejected", "the model has no evaluation rows, so its quality cannot be proven")
     fault = (
-        _quality_fault(report.quality, budget) or _stability_fault(report.agreement, budget) or _gain_fault(report)
+        _quality_fault(report.quality, budget)
+        or _stability_fault(report.agreement, budget)
+        or _gain_fault(report)
     )
     if fault:
         return Verdict("rejected", fault)

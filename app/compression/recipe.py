@@ -47,7 +47,9 @@ def _check_place(technique: Technique, before: list[Step], card: ModelCard, wher
     label = f"{where} ({technique.name})"
     if technique.stage == "module":
         if any(step.technique.stage == "graph" for step in before):
-            raise ConfigurationError(f"{label}: it works on the module and must stand before every graph step")
+            raise ConfigurationError(
+                f"{label}: it works on the module and must stand before every graph step"
+            )
         if isinstance(card.source, OnnxSource):
             raise ConfigurationError(f"{label}: it works on a module, and the model is a ready ONNX graph")
     if technique.needs_rows and card.data is None:

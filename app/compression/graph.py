@@ -1,0 +1,38 @@
+"""Finding one's way in an ONNX graph: which nodes are dense layers, and which of them come last."""
+
+from collections.abc import Iterator
+
+import onnx
+
+DENSE_OPERATORS = ("MatMul", "Gemm")
+
+
+def dense_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that multiply by a weight of the graph, in graph order."""
+    weights = {initializer.name for initializer in model.graph.initializer}
+    return [node for node in model.graph.node if node.op_type in DENSE_OPERATORS and node.input[1] in weights]
+
+
+def last_dense_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The dense nodes from which the score is reached without another dense node on the way.
+
+    Quantizing what they give would leave few distinct scores, and with them mass ties in the ranking.
+    """
+    dense = {node.output[0]: node for node in dense_nodes(model)}
+    return [dense[name] for name in _reached_backwards(model, stop=set(dense)) if name in dense]
+
+
+def _reached_backwards(model: onnx.ModelProto, stop: set[str]) -> Iterator[str]:
+    """Every value that the outputs depend on, going no further back than the values in `stop`."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    open_values = [output.name for output in model.graph.output]
+    met = set(open_values)
+    while open_values:
+        value = open_values.pop()
+        yield value
+        if value in stop or value not in makers:
+            continue
+        for source in makers[value].input:
+            if source and source not in met:
+                met.add(source)
+                open_values.append(source)

@@ -1,0 +1,62 @@
+"""The model that is being compressed: its module or ready graph, its encoder and its rows, each loaded when needed."""
+
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+from torch import nn
+
+from app.encoding import Encoder
+from app.model_card import ModelCard, OnnxSource
+from app.training.data.source import Place, read_dataset
+from app.training.export import export
+from app.training.graph_file import check_contract, read_graph
+from app.training.rows import Prepared, prepare
+from app.training.source import load_encoder, load_module
+from app.training.split import split_rows
+
+
+class Subject:
+    """One model of the repository, as compression sees it."""
+
+    def __init__(self, card: ModelCard, folder: Path, cache: Path) -> None:
+        self.card = card
+        self.folder = folder
+        self._cache = cache
+
+    @cached_property
+    def _loaded(self) -> tuple[nn.Module | None, Encoder]:
+        if isinstance(self.card.source, OnnxSource):
+            return None, load_encoder(self.card, self.folder)
+        return load_module(self.card, self.folder)
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The trained module; None for a ready graph."""
+        return self._loaded[0]
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that the model was trained with."""
+        return self._loaded[1]
+
+    @cached_property
+    def prepared(self) -> Prepared | None:
+        """The encoded rows; None when the card has no [data]."""
+        if self.card.data is None:
+            return None
+        dataset = read_dataset(self.card.data, self.card.features, Place(self._cache, self.folder))
+        return prepare(dataset, self.encoder, split_rows(dataset, self.card.data.split))
+
+    def graph(self) -> onnx.ModelProto:
+        """The fp32 graph: exported from the module, or the ready one after a check of the graph contract."""
+        if self.module is not None:
+            return self.export(self.module)
+        assert isinstance(self.card.source, OnnxSource)
+        graph = read_graph(self.folder / self.card.source.graph)
+        check_contract(graph, self.card.features)
+        return graph
+
+    def export(self, module: nn.Module) -> onnx.ModelProto:
+        """The graph of a module that keeps this model's torch contract."""
+        return export(module, self.encoder)
