@@ -92,12 +92,12 @@ class JobQueue:
 
     def get(self, identity: str) -> Job:
         """The job of that id. Raises UnknownJob."""
-        with connect(self.path) as db:
+        with connect(self.path, write=False) as db:
             return read_job(db, identity)
 
     def jobs(self, limit: int = 100) -> list[Job]:
         """The newest jobs, newest first."""
-        with connect(self.path) as db:
+        with connect(self.path, write=False) as db:
             return [
                 from_row(row)
                 for row in db.execute("SELECT * FROM jobs ORDER BY number DESC LIMIT ?", (limit,))
@@ -105,7 +105,7 @@ class JobQueue:
 
     def running(self) -> list[Job]:
         """The jobs marked as running, oldest first: more than one only when compressors died."""
-        with connect(self.path) as db:
+        with connect(self.path, write=False) as db:
             return read_running(db)
 
     def cancel(self, identity: str) -> Job:
@@ -178,13 +178,13 @@ class JobQueue:
 
     def counts(self) -> dict[str, int]:
         """Jobs in the file, by state."""
-        with connect(self.path) as db:
+        with connect(self.path, write=False) as db:
             found = dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state").fetchall())
         return {state: found.get(state, 0) for state in ("queued", "running", *FINISHED)}
 
     def durations(self) -> dict[str, tuple[int, float]]:
         """By final state, the number of jobs that ever ended so and the seconds their last attempts took in all."""
-        with connect(self.path) as db:
+        with connect(self.path, write=False) as db:
             found = {
                 row["state"]: (row["number"], row["seconds"]) for row in db.execute("SELECT * FROM totals")
             }

@@ -42,9 +42,10 @@ PRAGMA user_version = {SCHEMA_VERSION};
 
 
 @contextmanager
-def connect(path: Path) -> Iterator[sqlite3.Connection]:
+def connect(path: Path, *, write: bool = True) -> Iterator[sqlite3.Connection]:
     """One transaction on the queue in `path`, made if it is absent: kept at the end, undone on an exception.
 
+    Without `write` it only reads, and neither waits for a writer nor holds one up.
     Raises ConfigurationError (not a job queue), Overloaded (locked for too long), ServiceError (any other failure).
     """
     with _explained():
@@ -55,7 +56,7 @@ def connect(path: Path) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(address, **options)) as db:  # type: ignore[call-overload]
             db.row_factory = sqlite3.Row
             _check(db)
-            db.execute("BEGIN IMMEDIATE")
+            db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 yield db
                 db.execute("COMMIT")

@@ -10,7 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """The settings; each is an environment variable, for example `SLIMRANK_PORT`, and a flag of `slimrank serve`."""
 
-    model_config = SettingsConfigDict(env_prefix="SLIMRANK_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SLIMRANK_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     host: str = Field(default="127.0.0.1", description="Address that the service listens on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(

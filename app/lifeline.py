@@ -1,0 +1,53 @@
+"""Both ends of the tie between the supervisor and its children: what they are told, and that none outlives it."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import SecretStr
+
+from app.settings import Settings
+
+PREFIX = "SLIMRANK_"
+_PR_SET_PDEATHSIG = 1
+# The terminal sends these to the whole foreground group; only the supervisor is to act on them.
+_FROM_TERMINAL = {signal.SIGINT, signal.SIGHUP}
+
+
+def end_with_parent(parent: int, by: signal.Signals) -> None:
+    """Have the kernel send `by` to this process when its parent, of that process id, ends, even by kill -9.
+
+    The kernel watches the thread that started this process, so the supervisor starts its children from its main
+    thread only.
+    """
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(by)) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        sys.exit("the supervisor ended before its child had begun")
+
+
+@contextmanager
+def terminal_signals_blocked() -> Iterator[None]:
+    """Children started in this block inherit the mask: Ctrl-C reaches the supervisor alone, which drains them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FROM_TERMINAL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def environment_of(settings: Settings, *, with_secrets: bool) -> dict[str, str]:
+    """The environment of a child, from which `Settings()` reads equal settings; secrets only where they are needed."""
+    # Settings reads names in any case, so a lower-case one would compete with ours.
+    ours = {PREFIX + name.upper() for name in Settings.model_fields}
+    environment = {name: value for name, value in os.environ.items() if name.upper() not in ours}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value() if with_secrets else None
+        if value is not None:
+            environment[PREFIX + name.upper()] = str(value)
+    return environment

@@ -1,0 +1,145 @@
+"""The supervisor: one process in the foreground that keeps workers serving and jobs running, and leaves nothing behind.
+
+    supervisor --+-- worker 1..N      serve HTTP from the one inherited socket; restarted when they die
+                 `-- compressor       only while jobs wait; see app/compressor_watch.py
+
+SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal was closed) drain and end with code 0; a second one ends at once, with
+code 1. Should the supervisor itself be killed, the kernel ends its children.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from asyncio.subprocess import Process
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from prometheus_client import multiprocess
+
+from app.backoff import Backoff
+from app.compressor_watch import CompressorWatch, pause_or_stop
+from app.lifeline import environment_of, terminal_signals_blocked
+from app.settings import Settings
+
+# What a worker may take to close up after its drain, before it is killed.
+_KILL_AFTER_DRAIN_SECONDS = 3.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LOG = logging.getLogger("slimrank")
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The command lines of the two kinds of children, without the arguments that the supervisor adds."""
+
+    worker: Sequence[str] = (sys.executable, "-P", "-m", "app.api.worker")
+    compressor: Sequence[str] = (sys.executable, "-P", "-m", "app.compression.compressor")
+
+
+class Supervisor:
+    """Serves from `listener`, which it closes when it begins to end."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, programs: Programs | None = None) -> None:
+        self.settings = settings
+        self.listener = listener
+        self.programs = programs or Programs()
+        self.exit_code = 0
+        self._stop = asyncio.Event()
+        self._workers: set[Process] = set()
+        self._watch = CompressorWatch(settings, self.programs.compressor)
+        self._metrics_folder = ""
+
+    async def run(self) -> int:
+        """Serve until a signal comes; gives the exit code. Must run in the main thread: see `end_with_parent`."""
+        loop = asyncio.get_running_loop()
+        for one in _STOP_SIGNALS:
+            loop.add_signal_handler(one, self._on_signal, one)
+        with tempfile.TemporaryDirectory(prefix="slimrank-metrics-") as self._metrics_folder:
+            tasks = [self._keep_worker(n + 1) for n in range(self.settings.workers)]
+            if self.settings.compressor:
+                tasks.append(self._watch.run(self._stop))
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                self._kill_all()
+        return self.exit_code
+
+    def _on_signal(self, received: signal.Signals) -> None:
+        if not self._stop.is_set():
+            _LOG.info("%s: ending; requests under way may finish", received.name)
+            self._begin_end()
+        else:
+            _LOG.warning("%s again: ending at once", received.name)
+            self.exit_code = 1
+            self._kill_all()
+
+    def _begin_end(self) -> None:
+        # Workers close theirs when they drain; with ours closed too, the kernel refuses new connections.
+        self.listener.close()
+        self._stop.set()
+
+    async def _keep_worker(self, number: int) -> None:
+        backoff = Backoff()
+        while not self._stop.is_set():
+            started = time.monotonic()
+            code = await self._run_worker()
+            if self._stop.is_set():
+                return
+            if code == os.EX_CONFIG:
+                # The worker has said what is wrong; to start it again would not help.
+                self.exit_code = 2
+                self._begin_end()
+                return
+            pause = backoff.seconds_after(time.monotonic() - started)
+            _LOG.warning("worker %d ended %s; next start in %.0f s", number, _ending(code), pause)
+            await pause_or_stop(self._stop, pause)
+
+    async def _run_worker(self) -> int:
+        """One life of a worker, drained at the stop; gives its exit code."""
+        process = await self._start_worker()
+        self._workers.add(process)
+        ended = asyncio.create_task(process.wait())
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not ended.done():
+            _send(process, signal.SIGTERM)
+            longest = self.settings.drain_seconds + _KILL_AFTER_DRAIN_SECONDS
+            await asyncio.wait([ended], timeout=longest)
+        if not ended.done():
+            _LOG.warning("worker of pid %d did not end in %.0f s and is killed", process.pid, longest)
+            _send(process, signal.SIGKILL)
+        code = await ended
+        self._workers.discard(process)
+        multiprocess.mark_process_dead(process.pid, self._metrics_folder)  # type: ignore[no-untyped-call]
+        return code
+
+    async def _start_worker(self) -> Process:
+        environment = environment_of(self.settings, with_secrets=True)
+        environment["PROMETHEUS_MULTIPROC_DIR"] = self._metrics_folder
+        descriptor = self.listener.fileno()
+        arguments = ("--socket", str(descriptor), "--parent", str(os.getpid()))
+        with terminal_signals_blocked():
+            return await asyncio.create_subprocess_exec(
+                *self.programs.worker, *arguments, env=environment, pass_fds=[descriptor]
+            )
+
+    def _kill_all(self) -> None:
+        for process in self._workers:
+            _send(process, signal.SIGKILL)
+        self._watch.kill()
+
+
+def _send(process: Process, what: signal.Signals) -> None:
+    # It may have ended by itself in this very moment.
+    with suppress(ProcessLookupError):
+        process.send_signal(what)
+
+
+def _ending(code: int) -> str:
+    return f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
