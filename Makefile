@@ -16,7 +16,7 @@ $(READY): pyproject.toml requirements.lock
 	@touch $@
 
 run: setup
-	@exec $(BIN)/slimrank serve $(ARGS)
+	@exec $(BIN)/slimrank serve --make-admin-key $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

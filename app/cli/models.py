@@ -1,0 +1,70 @@
+"""`slimrank models`: what the model repository and the store hold."""
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.active import Active
+from app.artifact import read_report
+from app.cli.cards import read_cards
+from app.cli.options import with_settings
+from app.errors import UnknownVersion
+from app.fingerprint import stale_variants
+from app.report import Report, Verdict
+from app.settings import Settings
+from app.store import ArtifactStore
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+@with_settings("models", "store")
+def models(settings: Settings) -> None:
+    """List the models, their active variants, and what is not up to date."""
+    store = ArtifactStore(settings.store)
+    cards = {card.name: card for card in read_cards(settings.models)}
+    console = Console()
+    names = sorted({*cards, *store.models()})
+    if not names:
+        console.print(f"no models in {str(settings.models)!r}, and none in the store")
+    for name in names:
+        active = store.active(name)
+        console.print(_table(store, name, cards[name].title if name in cards else "", active))
+        if name not in cards:
+            console.print("its folder is gone from the models; it is served from the store", style="yellow")
+        elif stale := stale_variants(cards[name], settings.models / name, store):
+            console.print(f"not up to date: {', '.join(stale)}", style="yellow")
+
+
+def _table(store: ArtifactStore, model: str, title: str, active: Active) -> Table:
+    policy = active.state.policy
+    how = f"pinned to {policy.variant}" if policy.kind == "pinned" else "ladder"
+    table = Table(
+        title=f"{model}: {title}" if title else model,
+        caption=f"revision {active.revision}, policy: {how}" if active.revision else "nothing is active yet",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for column, justify in (("variant", "left"), ("version", "left"), ("verdict", "left")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for column in ("size", "smaller", "auc", "p50 at 100"):
+        table.add_column(column, justify="right")
+    for variant, version in active.state.versions.items():
+        try:
+            verdict = store.manifest(model, variant, version).verdict
+        except UnknownVersion:
+            table.add_row(variant, version, "[red]missing[/red]")
+            continue
+        table.add_row(variant, version, *_facts(verdict, read_report(store.folder(model, variant, version))))
+    return table
+
+
+def _facts(verdict: Verdict | None, report: Report) -> list[str]:
+    latency = report.latency_at(100)
+    return [
+        verdict.outcome if verdict else "",
+        f"{report.size.artifact_bytes / 1e6:.2f} MB",
+        f"{report.size.compression_ratio:.1f}x",
+        f"{report.quality.auc.value:.4f}" if report.quality else "-",
+        f"{latency.p50_ms:.3f} ms" if latency else "-",
+    ]
