@@ -12,7 +12,7 @@ from contextlib import suppress
 from app.backoff import Backoff
 from app.errors import ServiceError
 from app.jobs import QUEUE_FILE, Job, JobQueue
-from app.lifeline import environment_of, terminal_signals_blocked
+from app.lifeline import ChildStarter, environment_of
 from app.settings import Settings
 from app.stale import submit_stale
 
@@ -31,9 +31,11 @@ class CompressorWatch:
         self,
         settings: Settings,
         program: Sequence[str],
+        starter: ChildStarter,
         cancel_grace_seconds: float = CANCEL_GRACE_SECONDS,
     ) -> None:
         self.settings = settings
+        self.starter = starter
         self.cancel_grace_seconds = cancel_grace_seconds
         self.program = program
         self.queue = JobQueue(settings.store / QUEUE_FILE)
@@ -116,17 +118,14 @@ class CompressorWatch:
     async def _start(self) -> Process:
         environment = environment_of(self.settings, with_secrets=False)
         environment.pop("PROMETHEUS_MULTIPROC_DIR", None)
-        with terminal_signals_blocked():
-            self.process = await asyncio.create_subprocess_exec(
-                *self.program,
-                "--parent",
-                str(os.getpid()),
-                env=environment,
-                stdout=PIPE,
-                stderr=STDOUT,
-                limit=_LINE_LIMIT_BYTES,
-                process_group=0,  # a group of its own, so that a kill takes its children as well
-            )
+        self.process = await self.starter.start(
+            self.program,
+            environment,
+            stdout=PIPE,
+            stderr=STDOUT,
+            limit=_LINE_LIMIT_BYTES,
+            process_group=0,  # a group of its own, so that a kill takes its children as well
+        )
         return self.process
 
     def _enforce(self) -> None:

@@ -1,11 +1,13 @@
 """Both ends of the tie between the supervisor and its children: what they are told, and that none outlives it."""
 
+import asyncio
 import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from asyncio.subprocess import Process
+from collections.abc import Sequence
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -29,14 +31,25 @@ def end_with_parent(parent: int, by: signal.Signals) -> None:
         sys.exit("the supervisor ended before its child had begun")
 
 
-@contextmanager
-def terminal_signals_blocked() -> Iterator[None]:
-    """Children started in this block inherit the mask: Ctrl-C reaches the supervisor alone, which drains them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FROM_TERMINAL)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+class ChildStarter:
+    """Starts the supervisor's children: with their parent's process id, and deaf to the terminal.
+
+    Ctrl-C reaches the supervisor alone, which drains its children. They inherit a signal mask for that, from the
+    first instruction on. The mask is the whole thread's, so one child is started at a time.
+    """
+
+    def __init__(self) -> None:
+        self._one_at_a_time = asyncio.Lock()
+
+    async def start(self, command: Sequence[str], environment: dict[str, str], **options: Any) -> Process:
+        """Start `command`, with `--parent <pid>` added; options are those of `asyncio.create_subprocess_exec`."""
+        parent = ("--parent", str(os.getpid()))
+        async with self._one_at_a_time:
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, _FROM_TERMINAL)
+            try:
+                return await asyncio.create_subprocess_exec(*command, *parent, env=environment, **options)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def environment_of(settings: Settings, *, with_secrets: bool) -> dict[str, str]:

@@ -24,7 +24,7 @@ from prometheus_client import multiprocess
 
 from app.backoff import Backoff
 from app.compressor_watch import CompressorWatch, pause_or_stop
-from app.lifeline import environment_of, terminal_signals_blocked
+from app.lifeline import ChildStarter, environment_of
 from app.settings import Settings
 
 # What a worker may take to close up after its drain, before it is killed.
@@ -51,7 +51,8 @@ class Supervisor:
         self.exit_code = 0
         self._stop = asyncio.Event()
         self._workers: set[Process] = set()
-        self._watch = CompressorWatch(settings, self.programs.compressor)
+        self._starter = ChildStarter()
+        self._watch = CompressorWatch(settings, self.programs.compressor, self._starter)
         self._metrics_folder = ""
 
     async def run(self) -> int:
@@ -122,12 +123,10 @@ class Supervisor:
     async def _start_worker(self) -> Process:
         environment = environment_of(self.settings, with_secrets=True)
         environment["PROMETHEUS_MULTIPROC_DIR"] = self._metrics_folder
-        descriptor = self.listener.fileno()
-        arguments = ("--socket", str(descriptor), "--parent", str(os.getpid()))
-        with terminal_signals_blocked():
-            return await asyncio.create_subprocess_exec(
-                *self.programs.worker, *arguments, env=environment, pass_fds=[descriptor]
-            )
+        # A copy, as ours may be closed while this start waits for its turn.
+        with self.listener.dup() as inherited:
+            command = (*self.programs.worker, "--socket", str(inherited.fileno()))
+            return await self._starter.start(command, environment, pass_fds=[inherited.fileno()])
 
     def _kill_all(self) -> None:
         for process in self._workers:

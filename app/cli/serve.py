@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from app.cli.cards import read_cards
 from app.cli.options import with_settings
-from app.errors import ConfigurationError, ServiceError
+from app.errors import ConfigurationError
 from app.jobs import QUEUE_FILE, JobQueue
 from app.lifeline import PREFIX
 from app.listener import open_listener, url_of

@@ -33,7 +33,7 @@ _REPORT_SECONDS = 0.5
 _LOG = logging.getLogger("compressor")
 
 
-def main() -> None:
+def main(work: Work | None = None) -> None:
     """Start as `python -m app.compression.compressor --parent <pid>`, with the settings in the environment."""
     parser = argparse.ArgumentParser(description="Run the queued compression jobs.")
     parser.add_argument("--parent", type=int, help="End when this process, the parent, ends.")
@@ -43,7 +43,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     settings = Settings()
     be_modest(settings)
-    sys.exit(0 if run_jobs(settings) else LOCK_TAKEN)
+    sys.exit(0 if run_jobs(settings, work) else LOCK_TAKEN)
 
 
 def be_modest(settings: Settings) -> None:

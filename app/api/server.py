@@ -1,0 +1,85 @@
+"""The serving process itself: uvicorn on the inherited socket, which drains on SIGTERM and never outlives its drain."""
+
+import argparse
+import gc
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.errors import ServiceError
+from app.lifeline import end_with_parent
+from app.settings import Settings
+
+# Longer than the idle time-out of common load balancers (60 s): else they send on a connection that is just closing.
+_KEEP_ALIVE_SECONDS = 65
+_CLOSE_UP_SECONDS = 2
+
+
+def run_worker(create_app: Callable[[Settings], FastAPI]) -> None:
+    """Be a worker: read the command line that the supervisor gives, and the settings from the environment; serve.
+
+    Exits with os.EX_CONFIG when the application cannot be made, so that the supervisor does not try again.
+    """
+    parser = argparse.ArgumentParser(description="Serve from an inherited socket.")
+    parser.add_argument("--socket", type=int, required=True, help="File descriptor of the listening socket.")
+    parser.add_argument("--parent", type=int, required=True, help="Drain and end when this process ends.")
+    arguments = parser.parse_args()
+    end_with_parent(arguments.parent, signal.SIGTERM)
+    logging.basicConfig(format=f"%(asctime)s worker {os.getpid()}: %(message)s", level=logging.INFO)
+    settings = Settings()
+    try:
+        app = create_app(settings)
+    except ServiceError as error:
+        print(f"error: {error.message}", file=sys.stderr, flush=True)
+        sys.exit(os.EX_CONFIG)
+    Server(app, settings).run([socket.socket(fileno=arguments.socket)])
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that drains on SIGTERM, ends with code 0, and never outlives its drain."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                log_level="warning",
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+            )
+        )
+        self._app = app
+        self._drain_seconds = settings.drain_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then leave everything loaded so far out of garbage collections: a full one takes tens of ms."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM alone means drain; unlike uvicorn's own, it is not raised again afterwards."""
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  (a signal handler's form)
+        """Begin to drain. `app.state.draining` tells readiness; the alarm ends this process should the drain hang."""
+        self._app.state.draining = True
+        self.should_exit = True
+        signal.setitimer(signal.ITIMER_REAL, self._drain_seconds + _CLOSE_UP_SECONDS)

@@ -1,0 +1,131 @@
+"""What tests of processes share: bounded waits, a look at /proc, and a service of small real parts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from app.jobs import QUEUE_FILE, JobQueue
+
+PROGRAMS = Path(__file__).parent / "programs"
+WAIT_SECONDS = 60.0
+
+
+def eventually(check: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> Any:
+    """The first true value of `check`; the test fails when none comes in that time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := check():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"did not happen in {seconds} s: {what}")
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs: a zombie, which nobody has reaped yet, does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def children_of(pid: int) -> list[int]:
+    """The living children of a process."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == pid and alive(int(folder.name)):
+            found.append(int(folder.name))
+    return sorted(found)
+
+
+def environment(**settings: Any) -> dict[str, str]:
+    """This process's environment with these settings, and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLIMRANK_")}
+    return kept | {f"SLIMRANK_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+@dataclass
+class Service:
+    """A supervisor in a process of its own, with the stand-in application of tests/programs/small_worker.py."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    folder: Path
+    everyone: set[int] = field(default_factory=set)
+
+    @property
+    def queue(self) -> JobQueue:
+        return JobQueue(self.folder / "store" / QUEUE_FILE)
+
+    def get(self, path: str) -> Any:
+        """The JSON of a GET on a connection of its own."""
+        response = httpx2.get(self.url + path, timeout=WAIT_SECONDS)
+        response.raise_for_status()
+        return response.json()
+
+    def children(self) -> list[int]:
+        """Workers and compressor now; all that were ever seen are remembered for `leaves_nobody`."""
+        found = children_of(self.process.pid)
+        self.everyone.update(found)
+        return found
+
+    def signal(self, what: signal.Signals) -> None:
+        """Send a signal to the supervisor alone."""
+        self.children()
+        self.process.send_signal(what)
+
+    def exit_code(self) -> int:
+        return self.process.wait(WAIT_SECONDS)
+
+    def leaves_nobody(self) -> None:
+        """Every child that was ever seen is gone, or goes now."""
+        eventually(lambda: not any(map(alive, self.everyone)), "the end of all children")
+
+    def refuses(self) -> bool:
+        """Whether new connections are refused."""
+        try:
+            httpx2.get(self.url + "/pid", timeout=1.0)
+        except httpx2.ConnectError:
+            return True
+        except httpx2.HTTPError:
+            return False
+        return False
+
+
+@contextmanager
+def service(folder: Path, **settings: Any) -> Iterator[Service]:
+    """A running service; what is left of it at the end is killed."""
+    settings = {"port": 0, "store": folder / "store", "models": folder / "models", **settings}
+    command = [sys.executable, str(PROGRAMS / "small_service.py")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            env=environment(**settings) | {"TEST_FOLDER": str(folder)},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+    assert process.stdout is not None
+    running = Service(process, process.stdout.readline().decode().strip(), folder)
+    try:
+        running.get("/pid")
+        yield running
+    finally:
+        running.children()
+        for pid in (process.pid, *running.everyone):
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(WAIT_SECONDS)
+        process.stdout.close()
