@@ -15,4 +15,5 @@ class Backoff:
     def seconds_after(self, life_seconds: float) -> float:
         """The wait after one more death, of a process that lived that long."""
         self.deaths = 1 if life_seconds >= LONG_LIFE_SECONDS else self.deaths + 1
-        return 0.0 if self.deaths == 1 else min(2.0 ** (self.deaths - 2), LONGEST_SECONDS)
+        # The exponent is bounded too: 2.0 to a large power overflows after some hours of deaths.
+        return 0.0 if self.deaths == 1 else min(2.0 ** min(self.deaths - 2, 10), LONGEST_SECONDS)

@@ -1,0 +1,135 @@
+"""The watch over the compressor: retries, time limits, jobs that will not stop, and a queue that cannot be used."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from app.compressor_watch import CompressorWatch
+from app.jobs import QUEUE_FILE, Job
+from app.lifeline import ChildStarter
+from app.settings import Settings
+
+from tests.processes import PROGRAMS, WAIT_SECONDS, alive
+
+PROGRAM = (sys.executable, str(PROGRAMS / "small_compressor.py"))
+
+
+def settings_of(folder: Path, **more: float) -> Settings:
+    return Settings(store=folder, models=folder / "models", **more)
+
+
+async def until(check: Callable[[], object], what: str) -> None:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not check():  # noqa: ASYNC110  (what is waited for is in another process)
+            await asyncio.sleep(0.02)
+    assert check(), what
+
+
+async def watched(watch: CompressorWatch, job: Job, during: Callable[[], None] | None = None) -> Job:
+    """Let the watch work until the job has ended; `during` is called when the job is under way."""
+    stop = asyncio.Event()
+    working = asyncio.create_task(watch.run(stop))
+    if during:
+        await until(lambda: watch.queue.get(job.id).step in {"begun", "waiting"}, "the job is under way")
+        during()
+    await until(lambda: watch.queue.get(job.id).finished_unix_seconds, "the job has ended")
+    stop.set()
+    await asyncio.wait_for(working, WAIT_SECONDS)
+    assert watch.process is None
+    return watch.queue.get(job.id)
+
+
+def make(settings: Settings, cancel_grace_seconds: float = 0.1) -> CompressorWatch:
+    return CompressorWatch(settings, PROGRAM, ChildStarter(), cancel_grace_seconds)
+
+
+def test_a_compressor_that_died_is_started_again(tmp_path: Path) -> None:
+    async def scenario() -> Job:
+        watch = make(settings_of(tmp_path))
+        return await watched(watch, watch.queue.submit("deadly-once"))
+
+    after = asyncio.run(scenario())
+    assert (after.state, after.result) == ("succeeded", {"attempt": 2})
+    assert after.log == ["begun", "the compressor died at: begun; trying again", "begun"]
+
+
+def test_a_job_at_its_time_limit_is_failed_and_its_whole_process_group_killed(tmp_path: Path) -> None:
+    async def scenario() -> Job:
+        watch = make(settings_of(tmp_path, job_timeout_seconds=0.2))
+        return await watched(watch, watch.queue.submit("stubborn-with-a-child"))
+
+    after = asyncio.run(scenario())
+    assert after.state == "failed"
+    assert after.error == "stopped at the time limit of 0.2 s (SLIMRANK_JOB_TIMEOUT_SECONDS), at: begun"
+    assert not alive(int((tmp_path / "child").read_text()))
+
+
+def test_a_cancelled_job_that_does_not_stop_is_stopped_by_force(tmp_path: Path) -> None:
+    async def scenario() -> Job:
+        watch = make(settings_of(tmp_path))
+        job = watch.queue.submit("stubborn")
+        return await watched(watch, job, lambda: watch.queue.cancel(job.id) and None)
+
+    after = asyncio.run(scenario())
+    assert (after.state, after.attempts) == ("cancelled", 1)
+
+
+def test_the_next_job_runs_after_one_was_stopped_by_force(tmp_path: Path) -> None:
+    async def scenario() -> tuple[Job, Job]:
+        watch = make(settings_of(tmp_path, job_timeout_seconds=0.2))
+        first, second = watch.queue.submit("stubborn"), watch.queue.submit("quick")
+        after = await watched(watch, second)
+        return watch.queue.get(first.id), after
+
+    first, second = asyncio.run(scenario())
+    assert (first.state, second.state) == ("failed", "succeeded")
+
+
+def test_a_killed_compressor_loses_nothing(tmp_path: Path) -> None:
+    async def scenario() -> Job:
+        watch = make(settings_of(tmp_path))
+        job = watch.queue.submit("waits")
+
+        def kill_and_release() -> None:
+            assert watch.process is not None
+            os.kill(watch.process.pid, signal.SIGKILL)
+            (tmp_path / "release").touch()
+
+        return await watched(watch, job, kill_and_release)
+
+    after = asyncio.run(scenario())
+    assert after.state == "succeeded"
+
+
+def test_a_line_too_long_to_show_does_not_stop_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> Job:
+        watch = make(settings_of(tmp_path))
+        return await watched(watch, watch.queue.submit("chats"))
+
+    with caplog.at_level(logging.INFO, "slimrank"):
+        after = asyncio.run(scenario())
+    assert after.state == "succeeded"
+    assert "compressor: (a line too long to show)" in caplog.messages
+    assert f"compressor: job {after.id} (chats): succeeded" in caplog.messages
+
+
+def test_a_queue_that_cannot_be_used_is_said_and_survived(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / QUEUE_FILE).write_text("somebody's notes")
+
+    async def scenario() -> None:
+        stop = asyncio.Event()
+        working = asyncio.create_task(make(settings_of(tmp_path)).run(stop))
+        await until(lambda: any("not a job queue" in one for one in caplog.messages), "it is said")
+        stop.set()
+        await asyncio.wait_for(working, WAIT_SECONDS)
+
+    asyncio.run(scenario())
