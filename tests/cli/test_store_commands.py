@@ -1,0 +1,114 @@
+"""`verify`, `models` and `jobs`, on a small store."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from app.artifact import GRAPH_FILE
+from app.jobs import QUEUE_FILE, JobQueue
+from app.store import ArtifactStore
+
+from tests.cli.conftest import Ran
+
+Slimrank = Callable[..., Ran]
+
+
+@pytest.fixture
+def queue(store: ArtifactStore) -> JobQueue:
+    return JobQueue(store.root / QUEUE_FILE)
+
+
+def test_verify_says_that_all_is_well(slimrank: Slimrank, store: ArtifactStore) -> None:
+    ran = slimrank("verify", "--store", store.root)
+    assert ran.code == 0
+    assert ran.out.count("ok ") == 3
+    assert "3 checked, 0 corrupt" in ran.out
+
+
+def test_verify_finds_one_changed_byte(slimrank: Slimrank, store: ArtifactStore) -> None:
+    version = store.active("tiny").state.versions["int8"]
+    graph = store.folder("tiny", "int8", version) / GRAPH_FILE
+    graph.write_bytes(b"Int8")
+    ran = slimrank("verify", "--store", store.root)
+    assert ran.code == 1
+    assert f"corrupt tiny/int8/{version}" in ran.out
+    assert "model.onnx is not what was published" in ran.out
+    assert "3 checked, 1 corrupt" in ran.out
+
+
+def test_verify_takes_the_store_from_the_environment(
+    slimrank: Slimrank, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIMRANK_STORE", str(store.root))
+    assert "3 checked" in slimrank("verify").out
+
+
+def test_models_shows_what_serves_and_what_is_not_up_to_date(
+    slimrank: Slimrank, store: ArtifactStore, models: Path
+) -> None:
+    ran = slimrank("models", "--store", store.root, "--models", models)
+    assert ran.code == 0
+    for part in ("tiny: A tiny ranker", "int8", "passed", "1.00 MB", "4.0x", "0.250 ms", "policy: ladder"):
+        assert part in ran.out
+    assert "not up to date: baseline, int8" in ran.out
+
+
+def test_models_shows_a_model_that_was_never_compressed(
+    slimrank: Slimrank, tmp_path: Path, models: Path
+) -> None:
+    ran = slimrank("models", "--store", tmp_path / "none", "--models", models)
+    assert ran.code == 0
+    assert "nothing is active yet" in ran.out
+
+
+def test_models_shows_a_model_whose_folder_is_gone(
+    slimrank: Slimrank, store: ArtifactStore, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    ran = slimrank("models", "--store", store.root, "--models", tmp_path / "empty")
+    assert ran.code == 0
+    assert "its folder is gone" in ran.out
+
+
+def test_jobs_are_listed_shown_and_cancelled(
+    slimrank: Slimrank, store: ArtifactStore, queue: JobQueue
+) -> None:
+    first = queue.submit("tiny", recipes=["int8"])
+    second = queue.submit("tiny", recipe={"name": "mine [red]", "steps": []})
+    queue.claim("a test")
+    queue.progress(first.id, "quantizing [bold]", 0.5, "a line")
+    listed = slimrank("jobs", "list", "--store", store.root)
+    assert listed.code == 0
+    for part in (first.id, second.id, "mine [red]", "quantizing [bold]", "50%", "running", "queued"):
+        assert part in listed.out
+    assert first.id not in slimrank("jobs", "list", "--store", store.root, "--limit", 1).out
+
+    shown = json.loads(slimrank("jobs", "show", first.id, "--store", store.root).out)
+    assert (shown["id"], shown["log"], shown["state"]) == (first.id, ["a line"], "running")
+
+    assert (
+        slimrank("jobs", "cancel", second.id, "--store", store.root).out == f"job {second.id} is cancelled\n"
+    )
+    asked = slimrank("jobs", "cancel", first.id, "--store", store.root)
+    assert asked.out == f"job {first.id} is being cancelled\n"
+    assert "cancelling" in slimrank("jobs", "list", "--store", store.root).out
+
+
+def test_jobs_of_no_queue_and_no_job(slimrank: Slimrank, store: ArtifactStore, tmp_path: Path) -> None:
+    ran = slimrank("jobs", "list", "--store", tmp_path / "none")
+    assert ran.code == 2
+    assert "has no job queue" in ran.err
+    assert not (tmp_path / "none").exists(), "looking must not make a store"
+    JobQueue(store.root / QUEUE_FILE).counts()
+    ran = slimrank("jobs", "show", "nope", "--store", store.root)
+    assert (ran.code, ran.err) == (2, "error: there is no job 'nope'\n")
+
+
+def test_a_finished_job_cannot_be_cancelled(
+    slimrank: Slimrank, store: ArtifactStore, queue: JobQueue
+) -> None:
+    job = queue.submit("tiny")
+    queue.cancel(job.id)
+    ran = slimrank("jobs", "cancel", job.id, "--store", store.root)
+    assert (ran.code, ran.err) == (1, f"error: job {job.id} has already been cancelled\n")
