@@ -105,14 +105,14 @@ class Service:
 
 
 @contextmanager
-def service(folder: Path, **settings: Any) -> Iterator[Service]:
-    """A running service; what is left of it at the end is killed."""
+def service(folder: Path, *, wait: bool = True, **settings: Any) -> Iterator[Service]:
+    """A running service (with `wait`, one that answers); what is left of it at the end is killed."""
     settings = {"port": 0, "store": folder / "store", "models": folder / "models", **settings}
     command = [sys.executable, str(PROGRAMS / "small_service.py")]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             command,
-            env=environment(**settings) | {"TEST_FOLDER": str(folder)},
+            env=environment(**settings) | {"TEST_FOLDER": str(folder), "TMPDIR": str(folder)},
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
@@ -120,7 +120,8 @@ def service(folder: Path, **settings: Any) -> Iterator[Service]:
     assert process.stdout is not None
     running = Service(process, process.stdout.readline().decode().strip(), folder)
     try:
-        running.get("/pid")
+        if wait:
+            running.get("/pid")
         yield running
     finally:
         running.children()

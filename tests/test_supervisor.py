@@ -69,6 +69,15 @@ def test_a_signal_lets_requests_under_way_finish(
         running.leaves_nobody()
 
 
+def test_a_signal_while_workers_are_starting(tmp_path: Path) -> None:
+    with service(tmp_path, wait=False, workers=3) as running:
+        eventually(running.children, "the first child")
+        running.signal(signal.SIGTERM)
+        assert running.exit_code() == 0
+        running.leaves_nobody()
+        assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 def test_ctrl_c_in_a_terminal_drains_too(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     """The terminal signals the whole process group, the workers as well."""
     with service(tmp_path, workers=2, drain_seconds=60) as running:

@@ -25,11 +25,13 @@ def list_jobs(
     limit: Annotated[int, typer.Option(min=1, help="How many of the newest jobs to show.")] = 20,
 ) -> None:
     """List the newest jobs, newest first."""
-    table = Table("id", "model", "recipes", "state", "progress", "step", "created", "attempts")
+    table = Table()
+    for column in ("id", "model", "recipes", "state", "done", "step", "created (UTC)"):
+        table.add_column(column, no_wrap=column == "id")
     for job in _queue(settings).jobs(limit):
         state = "cancelling" if job.state == "running" and job.cancel_requested else job.state
         cells = (job.id, job.model, _recipes(job), state, f"{job.progress:.0%}", job.step)
-        table.add_row(*map(escape, cells), _time(job.created_unix_seconds), str(job.attempts))
+        table.add_row(*map(escape, cells), _time(job.created_unix_seconds))
     Console().print(table)
 
 
