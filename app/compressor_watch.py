@@ -52,9 +52,9 @@ class CompressorWatch:
                     pause = await self._run_compressor(stop, backoff)
                 else:
                     pause = TICK_SECONDS
-            except ServiceError as error:
-                # The queue cannot be used now. Serving does not need it, so it goes on.
-                _LOG.error("%s", error.message)
+            except (ServiceError, OSError) as error:
+                # The queue cannot be used, or no process be started. Serving does not need it, so it goes on.
+                _LOG.error("compression waits: %s", error)
                 pause = _RETRY_SECONDS
             await pause_or_stop(stop, pause)
 
@@ -71,8 +71,8 @@ class CompressorWatch:
             self._adopt()
             # In a thread: large files of models are hashed for it.
             jobs = await asyncio.to_thread(submit_stale, self.settings, self.queue)
-        except ServiceError as error:
-            _LOG.error("what must be compressed again was not queued: %s", error.message)
+        except (ServiceError, OSError) as error:
+            _LOG.error("what must be compressed again was not queued: %s", error)
             return
         for job in jobs:
             _LOG.info("job %s (%s): queued, as some variants are not up to date", job.id, job.model)
@@ -94,12 +94,14 @@ class CompressorWatch:
         process = await self._start()
         relay = asyncio.create_task(_relay(process))
         ended = asyncio.create_task(process.wait())
+        stopped = asyncio.create_task(stop.wait())
         try:
             while not ended.done() and not stop.is_set():
-                self._enforce()
-                await asyncio.wait([ended], timeout=TICK_SECONDS)
+                pause = self._look_after_job()
+                await asyncio.wait([ended, stopped], timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             stopped_by_us = not ended.done()
         finally:
+            stopped.cancel()
             self.kill()
             code = await ended
             await relay
@@ -127,6 +129,16 @@ class CompressorWatch:
             process_group=0,  # a group of its own, so that a kill takes its children as well
         )
         return self.process
+
+    def _look_after_job(self) -> float:
+        """One look at the running job; gives the seconds until the next."""
+        try:
+            self._enforce()
+        except ServiceError as error:
+            # No reason to end a job that may be nearly done.
+            _LOG.error("%s", error.message)
+            return _RETRY_SECONDS
+        return TICK_SECONDS
 
     def _enforce(self) -> None:
         """Kill the compressor when its job overstays, or was cancelled and does not stop.

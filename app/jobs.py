@@ -36,7 +36,7 @@ from app.job import (
     requeue,
     update,
 )
-from app.jobs_file import connect
+from app.jobs_file import connect, explained
 
 __all__ = [
     "FINISHED",
@@ -193,8 +193,10 @@ class JobQueue:
     @contextmanager
     def sole_compressor(self) -> Iterator[bool]:
         """Hold the compressor's lock; gives False, without waiting, when another living process has it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with (self.path.parent / LOCK_FILE).open("w") as lock:
+        with explained():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = (self.path.parent / LOCK_FILE).open("w")
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -48,7 +48,7 @@ def connect(path: Path, *, write: bool = True) -> Iterator[sqlite3.Connection]:
     Without `write` it only reads, and neither waits for a writer nor holds one up.
     Raises ConfigurationError (not a job queue), Overloaded (locked for too long), ServiceError (any other failure).
     """
-    with _explained():
+    with explained():
         if not path.exists():
             _make(path)
         address = f"file:{quote(str(path))}?mode=rw"
@@ -91,7 +91,8 @@ def _check(db: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """Turn the failures of SQLite and of the file system into errors that say what to do; see `connect`."""
     try:
         yield
     except sqlite3.Error as error:

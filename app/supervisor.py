@@ -88,7 +88,12 @@ class Supervisor:
         backoff = Backoff()
         while not self._stop.is_set():
             started = time.monotonic()
-            code = await self._run_worker()
+            try:
+                code = await self._run_worker()
+            except OSError as error:
+                # For want of memory, for example. The other workers go on.
+                _LOG.error("worker %d: %s", number, error)
+                code = os.EX_OSERR
             if self._stop.is_set():
                 return
             if code == os.EX_CONFIG:

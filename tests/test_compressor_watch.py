@@ -133,3 +133,30 @@ def test_a_queue_that_cannot_be_used_is_said_and_survived(
         await asyncio.wait_for(working, WAIT_SECONDS)
 
     asyncio.run(scenario())
+
+
+def spoil(store: Path) -> None:
+    for file in store.glob(f"{QUEUE_FILE}*"):
+        file.unlink()
+    (store / QUEUE_FILE).write_text("somebody's notes")
+
+
+def test_a_queue_that_breaks_does_not_end_the_running_job(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        stop = asyncio.Event()
+        watch = make(settings_of(tmp_path))
+        job = watch.queue.submit("stubborn")
+        working = asyncio.create_task(watch.run(stop))
+        await until(lambda: watch.queue.get(job.id).step == "begun", "the job is under way")
+        assert watch.process is not None
+        compressor = watch.process.pid
+        spoil(tmp_path)
+        await until(lambda: any("not a job queue" in one for one in caplog.messages), "it is said")
+        assert alive(compressor)
+        stop.set()
+        await until(working.done, "the end")
+        assert not alive(compressor)
+
+    asyncio.run(scenario())

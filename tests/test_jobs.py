@@ -278,9 +278,11 @@ def test_a_database_of_another_program_or_schema(queue: JobQueue, tmp_path: Path
 
 def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("a file where a folder should be")
-    with pytest.raises(ServiceError, match="the job queue cannot be used") as caught:
-        JobQueue(tmp_path / "store" / "jobs.sqlite").counts()
-    assert str(tmp_path) not in caught.value.message
+    queue = JobQueue(tmp_path / "store" / "jobs.sqlite")
+    for use in (queue.counts, queue.sole_compressor().__enter__):
+        with pytest.raises(ServiceError, match="the job queue cannot be used") as caught:
+            use()
+        assert str(tmp_path) not in caught.value.message
 
 
 def test_a_queue_that_stays_locked(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,8 +61,8 @@ def run_jobs(settings: Settings, work: Work | None = None) -> bool:
             return False
         for job in queue.requeue_abandoned():
             _LOG.info("job %s (%s): its compressor died; now %s", job.id, job.model, job.state)
-        while job_or_none := queue.claim(f"pid {os.getpid()}"):
-            _run(settings, queue, job_or_none, work or compress)
+        while claimed := queue.claim(f"pid {os.getpid()}"):
+            _run(settings, queue, claimed, work or compress)
     return True
 
 
