@@ -118,7 +118,6 @@ class Budget(_Table):
         default=None, gt=0, le=1, description="Least share of the baseline's NDCG@10."
     )
 
-
     batch_difference: float = Field(
         default=1e-4, ge=0, description="Most that a score may move with the rows it is batched with."
     )

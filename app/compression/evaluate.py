@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from app.compression import metrics
+from app.training import metrics
 from app.compression.scorer import Scorer
 from app.encoding import Array
 from app.report import Agreement, Quality, Slice
@@ -77,7 +77,9 @@ class Evaluation:
         ndcg, ndcg_ratio = metrics.mean_intervals(
             metrics.ndcg_of_rank(ranks), metrics.ndcg_of_rank(base_ranks), self.seed
         )
-        hits, _ = metrics.mean_intervals(metrics.hit_of_rank(ranks), metrics.hit_of_rank(base_ranks), self.seed)
+        hits, _ = metrics.mean_intervals(
+            metrics.hit_of_rank(ranks), metrics.hit_of_rank(base_ranks), self.seed
+        )
         return Quality(
             rows=len(labels),
             users=len(ranks),
@@ -110,7 +112,10 @@ class Evaluation:
         found = []
         for name, rows in self._thin_rows.items():
             labels = self.rows.labels[rows]
-            ours, theirs = metrics.auc(labels, scores.rows[rows]), metrics.auc(labels, self.baseline.rows[rows])
+            ours, theirs = (
+                metrics.auc(labels, scores.rows[rows]),
+                metrics.auc(labels, self.baseline.rows[rows]),
+            )
             if not np.isnan(ours + theirs):
                 found.append(Slice(name, len(rows), ours, theirs))
         return found

@@ -1,0 +1,61 @@
+"""What an architecture is, and how the architectures of this project are found.
+
+An architecture is one file in app/training/architectures/ that ends in `ARCHITECTURE = Architecture(...)`. Its module
+keeps the torch contract: `module(inputs, row_request) -> logits`, with request features as [num_requests, ...], item
+features as [num_candidates, ...], `row_request` as int64 [num_candidates] and logits as float32 [num_candidates].
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import nn
+
+from app.encoding import Encoder
+from app.errors import ConfigurationError
+from app.model_card import explain
+from app.training import architectures as _folder
+
+
+class ArchitectureConfig(BaseModel):
+    """Base of every architecture's configuration: frozen, and unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of rankers."""
+
+    name: str
+    config: type[ArchitectureConfig]
+    module: Callable[[Encoder, Any], nn.Module]
+    source: str
+    """The paper it follows."""
+
+
+@cache
+def architectures() -> Mapping[str, Architecture]:
+    """Every architecture by name."""
+    found = {}
+    for module in pkgutil.iter_modules(_folder.__path__, f"{_folder.__name__}."):
+        architecture: Architecture = importlib.import_module(module.name).ARCHITECTURE
+        found[architecture.name] = architecture
+    return MappingProxyType(found)
+
+
+def build(name: str, config: Mapping[str, Any], encoder: Encoder) -> nn.Module:
+    """A new module with random weights. Raises ConfigurationError naming the architecture and the field."""
+    known = architectures()
+    if name not in known:
+        raise ConfigurationError(f"there is no architecture {name!r}; there are: {', '.join(known)}")
+    try:
+        checked = known[name].config.model_validate(dict(config))
+    except ValidationError as error:
+        raise ConfigurationError(f"architecture {name!r}: {explain(error)}") from error
+    return known[name].module(encoder, checked)

@@ -1,0 +1,39 @@
+"""Weights on disk, in safetensors: no code is run when they are read."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from app.errors import ConfigurationError
+
+
+def save_weights(module: nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    """Write every parameter and buffer, with texts that say what they belong to."""
+    weights = {name: value.contiguous() for name, value in module.state_dict().items()}
+    save_file(weights, path, metadata)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fill `module` from a safetensors file.
+
+    Raises ConfigurationError when the file is absent or damaged, or its names or shapes are not the module's.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except FileNotFoundError:
+        raise ConfigurationError(f"the checkpoint {path.name} does not exist; train the model first") from None
+    except (OSError, SafetensorError) as error:
+        raise ConfigurationError(f"the checkpoint {path.name} is not a safetensors file: {error}") from error
+    own = module.state_dict()
+    for name in sorted(own.keys() | weights.keys()):
+        if name not in weights:
+            raise ConfigurationError(f"the checkpoint {path.name} has no {name!r}, which the model needs")
+        if name not in own:
+            raise ConfigurationError(f"the checkpoint {path.name} has {name!r}, which the model does not have")
+        if own[name].shape != weights[name].shape:
+            found, wanted = list(weights[name].shape), list(own[name].shape)
+            raise ConfigurationError(f"the checkpoint {path.name}: {name!r} is {found}, and the model's is {wanted}")
+    module.load_state_dict(weights)

@@ -1,0 +1,145 @@
+"""Training: mini-batches, Adam, early stopping on the validation rows, the same result for the same seed."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from app.encoding import Array
+from app.errors import CompressionFailed
+from app.schema import FeatureSchema
+from app.training.metrics import auc
+from app.training.rows import Rows
+
+Progress = Callable[[float, str], None]
+PREDICT_ROWS = 8192
+
+
+class TrainingConfig(BaseModel):
+    """How a module is trained; the table [training] of a model card."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=20, ge=1, le=1000, description="Most passes over the rows.")
+    batch_size: int = Field(default=1024, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled decay of everything but the tables.")
+    patience: int = Field(default=3, ge=1, description="Epochs without a better validation AUC before it stops.")
+    id_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Chance that a key id is hidden, so that unknown ids are learned."
+    )
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How training went."""
+
+    best_epoch: int
+    """Counted from 1; its weights are the ones kept."""
+    validation_auc: list[float]
+    """After each epoch."""
+    seconds: float
+
+
+class Batches:
+    """Rows as tensors, given batch by batch."""
+
+    def __init__(self, rows: Rows, schema: FeatureSchema) -> None:
+        self.rows = rows
+        self.keys = [name for name in (schema.user_key, schema.item_key) if any(f.name == name for f in schema.features)]
+
+    def inputs(self, rows: Array) -> dict[str, Tensor]:
+        """Every feature of the given rows, one value per row."""
+        return {name: torch.from_numpy(values) for name, values in self.rows.inputs(rows).items()}
+
+    def shuffled(self, size: int, rng: np.random.Generator) -> Iterator[Array]:
+        """Row numbers of one pass, `size` at a time."""
+        order = rng.permutation(len(self.rows))
+        for start in range(0, len(order), size):
+            yield order[start : start + size]
+
+
+def fit(
+    module: nn.Module,
+    schema: FeatureSchema,
+    train: Rows,
+    validation: Rows,
+    config: TrainingConfig,
+    progress: Progress,
+    targets: Array | None = None,
+) -> FitResult:
+    """Train `module` in place and leave it with the weights of its best epoch, in evaluation mode.
+
+    The loss is binary cross entropy with `targets` (float32 [len(train)] in [0, 1]), by default the labels. Since
+    that loss is linear in the target, a mixture of labels and a teacher's probabilities distils. Raises
+    CompressionFailed when the loss is no longer a number.
+    """
+    started = time.monotonic()
+    rng = np.random.default_rng(config.seed)
+    torch.manual_seed(config.seed)
+    batches = Batches(train, schema)
+    goals = torch.from_numpy(train.labels if targets is None else targets.astype(np.float32))
+    optimizer = torch.optim.AdamW(_groups(module, config), lr=config.learning_rate)
+    history: list[float] = []
+    best: dict[str, Tensor] = {}
+    for epoch in range(1, config.epochs + 1):
+        _epoch(module, batches, goals, optimizer, (config, rng))
+        history.append(auc(validation.labels, predict(module, validation)))
+        if history[-1] >= max(history):
+            best = {name: value.clone() for name, value in module.state_dict().items()}
+        progress(epoch / config.epochs, f"epoch {epoch}: validation AUC {history[-1]:.4f}")
+        best_epoch = int(np.argmax(history)) + 1
+        if epoch - best_epoch >= config.patience:
+            break
+    module.load_state_dict(best)
+    module.eval()
+    return FitResult(best_epoch, history, round(time.monotonic() - started, 3))
+
+
+def predict(module: nn.Module, rows: Rows) -> Array:
+    """Logits float32 [len(rows)], in evaluation mode, without dropout."""
+    module.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), PREDICT_ROWS):
+            chunk = np.arange(start, min(start + PREDICT_ROWS, len(rows)))
+            inputs = {name: torch.from_numpy(values) for name, values in rows.inputs(chunk).items()}
+            parts.append(module(inputs, torch.arange(len(chunk))).numpy())
+    return np.concatenate(parts)
+
+
+def _epoch(
+    module: nn.Module,
+    batches: Batches,
+    goals: Tensor,
+    optimizer: torch.optim.Optimizer,
+    plan: tuple[TrainingConfig, np.random.Generator],
+) -> None:
+    config, rng = plan
+    module.train()
+    for rows in batches.shuffled(config.batch_size, rng):
+        inputs = batches.inputs(rows)
+        for key in batches.keys if config.id_dropout else ():
+            inputs[key] = inputs[key] * torch.from_numpy(rng.random(len(rows)) >= config.id_dropout)
+        loss = functional.binary_cross_entropy_with_logits(module(inputs, torch.arange(len(rows))), goals[rows])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if not torch.isfinite(loss):
+            raise CompressionFailed("training diverged: the loss is not a number; lower learning_rate")
+
+
+def _groups(module: nn.Module, config: TrainingConfig) -> list[dict[str, object]]:
+    """Decay on the tables would shrink the rows that a batch does not look up, so they have none."""
+    tables = {id(one.weight) for one in module.modules() if isinstance(one, nn.Embedding)}
+    every = list(module.parameters())
+    return [
+        {"params": [one for one in every if id(one) in tables], "weight_decay": 0.0},
+        {"params": [one for one in every if id(one) not in tables], "weight_decay": config.weight_decay},
+    ]

@@ -1,0 +1,194 @@
+"""The parts that rankers are made of.
+
+Everything here keeps the two sides of a request apart for as long as it can: what depends on the user and the
+context is computed once per request and spread over the candidates by `row_request`. This is exact:
+W [u; v] = W_u u + W_v v.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from app.encoding import Encoder
+from app.schema import Feature, HistoryFeature, MultiFeature, NumberFeature, VectorFeature
+
+EMBEDDING_STD = 0.01
+
+
+class FeatureEmbedding(nn.Module):
+    """Every feature as a vector of `dimension`.
+
+    One table per feature that owns one, shared by the histories of it; lists are averaged over their used places;
+    numbers scale a learned vector; dense vectors are projected. Gives the request side as float32
+    [num_requests, request_width] and the item side as float32 [num_candidates, item_width], features side by side.
+    """
+
+    def __init__(self, encoder: Encoder, dimension: int) -> None:
+        super().__init__()
+        schema = encoder.schema
+        self.request_features = schema.request_features
+        self.item_features = schema.item_features
+        self.dimension = dimension
+        self.tables = nn.ModuleDict(
+            {one.name: nn.Embedding(encoder.cardinality(one.name), dimension) for one in schema.tables}
+        )
+        for table in self.tables.values():
+            nn.init.normal_(table.weight, std=EMBEDDING_STD)
+        self.projections = nn.ModuleDict(
+            {
+                one.name: nn.Linear(one.dimension if isinstance(one, VectorFeature) else 1, dimension)
+                for one in schema.features
+                if isinstance(one, VectorFeature | NumberFeature)
+            }
+        )
+
+    @property
+    def request_width(self) -> int:
+        """Width of the request side."""
+        return len(self.request_features) * self.dimension
+
+    @property
+    def item_width(self) -> int:
+        """Width of the item side."""
+        return len(self.item_features) * self.dimension
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Embed both sides, each on its own rows."""
+        request, item = self._side(self.request_features, inputs), self._side(self.item_features, inputs)
+        if request is None:  # a model without user and context features: one empty row for each request
+            request = item.new_zeros((1, 0)) if item is not None else torch.zeros((1, 0))
+        assert item is not None, "a schema has at least one item feature"
+        return request, item
+
+    def fields(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The same as float32 [rows, num_features, dimension] for each side."""
+        request, item = self(inputs)
+        return tuple(side.reshape(side.shape[0], -1, self.dimension) for side in (request, item))  # type: ignore[return-value]
+
+    def _side(self, features: Sequence[Feature], inputs: Mapping[str, Tensor]) -> Tensor | None:
+        if not features:
+            return None
+        return torch.cat([self._embed(feature, inputs[feature.name]) for feature in features], dim=1)
+
+    def _embed(self, feature: Feature, values: Tensor) -> Tensor:
+        match feature:
+            case HistoryFeature():
+                return _mean_of_used(self.tables[feature.of], values)
+            case MultiFeature():
+                return _mean_of_used(self.tables[feature.name], values)
+            case NumberFeature():
+                return self.projections[feature.name](values.unsqueeze(1))  # type: ignore[no-any-return]
+            case VectorFeature():
+                return self.projections[feature.name](values)  # type: ignore[no-any-return]
+            case _:
+                return self.tables[feature.name](values)  # type: ignore[no-any-return]
+
+
+def _mean_of_used(table: nn.Module, indices: Tensor) -> Tensor:
+    """Mean embedding over the places that are not padding; zeros where there are none. [rows, L] -> [rows, D]."""
+    used = (indices > 0).to(torch.float32).unsqueeze(2)
+    return (table(indices) * used).sum(dim=1) / used.sum(dim=1).clamp(min=1.0)
+
+
+class SplitLinear(nn.Module):
+    """A Linear on [request side; item side] whose request half is computed once per request."""
+
+    def __init__(self, request_width: int, item_width: int, out: int) -> None:
+        super().__init__()
+        joined = nn.Linear(request_width + item_width, out)
+        self.item = nn.Linear(item_width, out)
+        with torch.no_grad():
+            self.item.weight.copy_(joined.weight[:, request_width:])
+            self.item.bias.copy_(joined.bias)
+        # Initialized as one layer over both sides would be.
+        self.request = nn.Linear(request_width, out, bias=False) if request_width else None
+        if self.request is not None:
+            with torch.no_grad():
+                self.request.weight.copy_(joined.weight[:, :request_width])
+
+    def forward(self, request: Tensor, item: Tensor, row_request: Tensor) -> Tensor:
+        """[num_requests, request_width], [num_candidates, item_width] -> [num_candidates, out]."""
+        out: Tensor = self.item(item)
+        if self.request is None:
+            return out
+        return out + spread(self.request(request), row_request)
+
+
+def spread(request: Tensor, row_request: Tensor) -> Tensor:
+    """One row per candidate from one row per request: [num_requests, ...] -> [num_candidates, ...]."""
+    return torch.index_select(request, 0, row_request)
+
+
+class MLP(nn.Module):
+    """Hidden layers with ReLU and dropout, then a Linear to `out` without activation.
+
+    The first layer is split between the sides, or a plain Linear where `request_width` is None and the input is one
+    tensor. Every hidden width lies inside, so compression may narrow it.
+    """
+
+    def __init__(
+        self, request_width: int | None, item_width: int, hidden: Sequence[int], dropout: float = 0.0, out: int = 1
+    ) -> None:
+        super().__init__()
+        widths = [*hidden, out]
+        first = (
+            nn.Linear(item_width, widths[0])
+            if request_width is None
+            else SplitLinear(request_width, item_width, widths[0])
+        )
+        self.layers = nn.ModuleList([first, *(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))])
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, *sides: Tensor) -> Tensor:
+        """(request, item, row_request), or one tensor -> [rows, out]."""
+        x: Tensor = self.layers[0](*sides)
+        for layer in self.layers[1:]:
+            x = layer(self.dropout(torch.relu(x)))
+        return x
+
+
+class CrossNetwork(nn.Module):
+    """The cross network of DCN-v2: x_{l+1} = x_0 * (W_l x_l + b_l) + x_l (Wang et al., 2021, equation 1).
+
+    With `rank`, each W is the product of two thin matrices (section 3.3). The first full-rank layer reads x_0, so its
+    request half is computed once per request.
+    """
+
+    def __init__(self, request_width: int, item_width: int, layers: int, rank: int | None = None) -> None:
+        super().__init__()
+        width = request_width + item_width
+        self.first = SplitLinear(request_width, item_width, width) if rank is None else _low_rank(width, rank)
+        self.rest = nn.ModuleList(
+            nn.Linear(width, width) if rank is None else _low_rank(width, rank) for _ in range(layers - 1)
+        )
+
+    def forward(self, request: Tensor, item: Tensor, row_request: Tensor) -> Tensor:
+        """[num_requests, request_width], [num_candidates, item_width] -> [num_candidates, both widths]."""
+        x0 = torch.cat([spread(request, row_request), item], dim=1) if request.shape[1] else item
+        split = isinstance(self.first, SplitLinear)
+        x = x0 * (self.first(request, item, row_request) if split else self.first(x0)) + x0
+        for layer in self.rest:
+            x = x0 * layer(x) + x
+        return x
+
+
+def _low_rank(width: int, rank: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width))
+
+
+class LinearTerms(nn.Module):
+    """One weight per id and per number: the wide part. Gives the logit's share, float32 [num_candidates]."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.embedding = FeatureEmbedding(encoder, dimension=1)
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, inputs: Mapping[str, Tensor], row_request: Tensor) -> Tensor:
+        """Sum the weights of both sides."""
+        request, item = self.embedding(inputs)
+        total = item.sum(dim=1) + self.bias
+        if self.embedding.request_features:
+            total = total + spread(request.sum(dim=1), row_request)
+        return total
