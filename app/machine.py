@@ -41,7 +41,7 @@ def usable_cores() -> int:
 
 
 def int8_saturates(machine: Machine) -> bool:
-    """Whether uint8 x int8 products overflow 16 bits on the way: x86 without VNNI, where weights must keep to 7 bits."""
+    """Whether uint8 x int8 products overflow 16 bits on the way: on x86 without VNNI, weights must keep to 7 bits."""
     on_x86 = "sse4_2" in machine.instruction_sets
     return on_x86 and not {"avx512_vnni", "avx_vnni"} & set(machine.instruction_sets)
 

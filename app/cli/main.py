@@ -17,6 +17,10 @@ from app.errors import ConfigurationError, InvalidInput, NotFound, ServiceError
 
 COMMANDS = {
     "serve": ("app.cli.serve", "Serve the models over HTTP, and compress them in the background."),
+    "train": ("app.cli.train", "Train a model from its card, and write its checkpoint and encoder."),
+    "compress": ("app.cli.compress", "Make, measure and publish the variants of a model now."),
+    "report": ("app.cli.report", "Show what each variant of a model costs and gains."),
+    "data": ("app.cli.data", "Show the data of a model, or write the encoder fitted on it."),
     "rank": ("app.cli.rank", "Ask a running service to rank candidates."),
     "models": ("app.cli.models", "List the models and what serves of each."),
     "jobs": ("app.cli.jobs", "List, show and cancel compression jobs."),

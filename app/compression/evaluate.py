@@ -5,16 +5,17 @@ test row, one of those positives among candidates that the user never interacted
 100 candidates, as in He et al., Neural Collaborative Filtering, 2017).
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from app.training import metrics
 from app.compression.scorer import Scorer
 from app.encoding import Array
 from app.report import Agreement, Quality, Slice
 from app.schema import Side
+from app.training import metrics
 from app.training.rows import Prepared, Rows
 
 LIST_LENGTH = 100
@@ -195,7 +196,7 @@ def _touched_items(prepared: Prepared) -> list[Array]:
     items = np.concatenate([split.item_row for split in splits])
     pairs = np.unique(np.stack([users, items], axis=1), axis=0)
     bounds = np.searchsorted(pairs[:, 0], np.arange(len(prepared.user_ids) + 1))
-    return [pairs[a:b, 1] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [pairs[a:b, 1] for a, b in itertools.pairwise(bounds)]
 
 
 def _at_most(rows: Rows, limit: int, seed: int) -> Rows:

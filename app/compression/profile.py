@@ -26,7 +26,7 @@ class Load:
 def example_request(encoder: Encoder, candidates: int, seed: int) -> Load:
     """A request with random known ids: where a row lies in a table decides what a look-up costs."""
     rng = np.random.default_rng(seed)
-    inputs = {}
+    inputs: dict[str, Array] = {}
     for feature in encoder.schema.features:
         shape = (candidates if feature.per_candidate else 1, *trailing_shape(feature))
         if is_id(feature):

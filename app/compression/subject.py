@@ -8,12 +8,12 @@ from torch import nn
 
 from app.encoding import Encoder
 from app.model_card import ModelCard, OnnxSource
-from app.training.data.source import Place, read_dataset
+from app.training.data.source import Place
 from app.training.export import export
 from app.training.graph_file import check_contract, read_graph
-from app.training.rows import Prepared, prepare
+from app.training.rows import Prepared
 from app.training.source import load_encoder, load_module
-from app.training.split import split_rows
+from app.training.train import prepare_data
 
 
 class Subject:
@@ -45,8 +45,7 @@ class Subject:
         """The encoded rows; None when the card has no [data]."""
         if self.card.data is None:
             return None
-        dataset = read_dataset(self.card.data, self.card.features, Place(self._cache, self.folder))
-        return prepare(dataset, self.encoder, split_rows(dataset, self.card.data.split))
+        return prepare_data(self.card, Place(self._cache, self.folder), self.encoder)
 
     def graph(self) -> onnx.ModelProto:
         """The fp32 graph: exported from the module, or the ready one after a check of the graph contract."""

@@ -24,7 +24,9 @@ def load_weights(module: nn.Module, path: Path) -> None:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError:
-        raise ConfigurationError(f"the checkpoint {path.name} does not exist; train the model first") from None
+        raise ConfigurationError(
+            f"the checkpoint {path.name} does not exist; train the model first"
+        ) from None
     except (OSError, SafetensorError) as error:
         raise ConfigurationError(f"the checkpoint {path.name} is not a safetensors file: {error}") from error
     own = module.state_dict()
@@ -32,8 +34,12 @@ def load_weights(module: nn.Module, path: Path) -> None:
         if name not in weights:
             raise ConfigurationError(f"the checkpoint {path.name} has no {name!r}, which the model needs")
         if name not in own:
-            raise ConfigurationError(f"the checkpoint {path.name} has {name!r}, which the model does not have")
+            raise ConfigurationError(
+                f"the checkpoint {path.name} has {name!r}, which the model does not have"
+            )
         if own[name].shape != weights[name].shape:
             found, wanted = list(weights[name].shape), list(own[name].shape)
-            raise ConfigurationError(f"the checkpoint {path.name}: {name!r} is {found}, and the model's is {wanted}")
+            raise ConfigurationError(
+                f"the checkpoint {path.name}: {name!r} is {found}, and the model's is {wanted}"
+            )
     module.load_state_dict(weights)

@@ -60,7 +60,7 @@ def export(module: nn.Module, encoder: Encoder) -> onnx.ModelProto:
                 verbose=False,
             )
     except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise CompressionFailed(f"the module cannot be exported to ONNX: {reason}") from error
     assert program is not None
     return _tidied(program.model_proto)

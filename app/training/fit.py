@@ -28,10 +28,17 @@ class TrainingConfig(BaseModel):
     epochs: int = Field(default=20, ge=1, le=1000, description="Most passes over the rows.")
     batch_size: int = Field(default=1024, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled decay of everything but the tables.")
-    patience: int = Field(default=3, ge=1, description="Epochs without a better validation AUC before it stops.")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="Decoupled decay of everything but the tables."
+    )
+    patience: int = Field(
+        default=3, ge=1, description="Epochs without a better validation AUC before it stops."
+    )
     id_dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="Chance that a key id is hidden, so that unknown ids are learned."
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Chance that a key id is hidden, so that unknown ids are learned.",
     )
     seed: int = Field(default=0, ge=0)
 
@@ -52,7 +59,11 @@ class Batches:
 
     def __init__(self, rows: Rows, schema: FeatureSchema) -> None:
         self.rows = rows
-        self.keys = [name for name in (schema.user_key, schema.item_key) if any(f.name == name for f in schema.features)]
+        self.keys = [
+            name
+            for name in (schema.user_key, schema.item_key)
+            if any(f.name == name for f in schema.features)
+        ]
 
     def inputs(self, rows: Array) -> dict[str, Tensor]:
         """Every feature of the given rows, one value per row."""
@@ -65,36 +76,43 @@ class Batches:
             yield order[start : start + size]
 
 
-def fit(
-    module: nn.Module,
-    schema: FeatureSchema,
-    train: Rows,
-    validation: Rows,
-    config: TrainingConfig,
-    progress: Progress,
-    targets: Array | None = None,
-) -> FitResult:
+@dataclass(frozen=True)
+class Lesson:
+    """What a module is taught with."""
+
+    schema: FeatureSchema
+    train: Rows
+    validation: Rows
+    targets: Array | None = None
+    """float32 [len(train)] in [0, 1]; None: the labels. Binary cross entropy is linear in its target, so a mixture of
+    labels and a teacher's probabilities distils (Hinton et al., arXiv 1503.02531)."""
+
+
+def fit(module: nn.Module, lesson: Lesson, config: TrainingConfig, progress: Progress) -> FitResult:
     """Train `module` in place and leave it with the weights of its best epoch, in evaluation mode.
 
-    The loss is binary cross entropy with `targets` (float32 [len(train)] in [0, 1]), by default the labels. Since
-    that loss is linear in the target, a mixture of labels and a teacher's probabilities distils. Raises
-    CompressionFailed when the loss is no longer a number.
+    Raises CompressionFailed when the loss is no longer a number, or the validation rows hold only one class.
     """
+    train, validation = lesson.train, lesson.validation
+    if len(np.unique(validation.labels >= 0.5)) < 2:
+        raise CompressionFailed(
+            "the validation rows are all positive or all negative: there is no AUC to stop by"
+        )
     started = time.monotonic()
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
-    batches = Batches(train, schema)
-    goals = torch.from_numpy(train.labels if targets is None else targets.astype(np.float32))
+    batches = Batches(train, lesson.schema)
+    goals = torch.from_numpy(train.labels if lesson.targets is None else lesson.targets.astype(np.float32))
     optimizer = torch.optim.AdamW(_groups(module, config), lr=config.learning_rate)
     history: list[float] = []
     best: dict[str, Tensor] = {}
     for epoch in range(1, config.epochs + 1):
         _epoch(module, batches, goals, optimizer, (config, rng))
         history.append(auc(validation.labels, predict(module, validation)))
-        if history[-1] >= max(history):
+        best_epoch = int(np.argmax(history)) + 1
+        if epoch == best_epoch:
             best = {name: value.clone() for name, value in module.state_dict().items()}
         progress(epoch / config.epochs, f"epoch {epoch}: validation AUC {history[-1]:.4f}")
-        best_epoch = int(np.argmax(history)) + 1
         if epoch - best_epoch >= config.patience:
             break
     module.load_state_dict(best)
@@ -127,7 +145,9 @@ def _epoch(
         inputs = batches.inputs(rows)
         for key in batches.keys if config.id_dropout else ():
             inputs[key] = inputs[key] * torch.from_numpy(rng.random(len(rows)) >= config.id_dropout)
-        loss = functional.binary_cross_entropy_with_logits(module(inputs, torch.arange(len(rows))), goals[rows])
+        loss = functional.binary_cross_entropy_with_logits(
+            module(inputs, torch.arange(len(rows))), goals[rows]
+        )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -75,16 +75,16 @@ def count_parameters(folder: Path) -> int:
     return int(sum(np.prod(one.dims, dtype=np.int64) for one in model.graph.initializer))
 
 
-def _check_tensor(
-    what: str, found: onnx.TypeProto.Tensor, dtype: int, shape: tuple[int | None, ...]
-) -> None:
+def _check_tensor(what: str, found: onnx.TypeProto.Tensor, dtype: int, shape: tuple[int | None, ...]) -> None:
     name = onnx.TensorProto.DataType.Name
     if found.elem_type != dtype:
         raise ConfigurationError(f"the graph's {what} is {name(found.elem_type)} and must be {name(dtype)}")
     sizes = [one.dim_value if one.HasField("dim_value") else None for one in found.shape.dim]
     if len(sizes) != len(shape) or sizes[0] is not None or sizes[1:] != list(shape[1:]):
         shown = ["any" if one is None else one for one in shape]
-        raise ConfigurationError(f"the graph's {what} must have the shape {shown} with a first dimension that varies")
+        raise ConfigurationError(
+            f"the graph's {what} must have the shape {shown} with a first dimension that varies"
+        )
 
 
 def _raw_bytes(tensor: onnx.TensorProto, values: Array) -> bytes:

@@ -5,6 +5,7 @@ context is computed once per request and spread over the candidates by `row_requ
 W [u; v] = W_u u + W_v v.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -34,6 +35,7 @@ class FeatureEmbedding(nn.Module):
             {one.name: nn.Embedding(encoder.cardinality(one.name), dimension) for one in schema.tables}
         )
         for table in self.tables.values():
+            assert isinstance(table, nn.Embedding)
             nn.init.normal_(table.weight, std=EMBEDDING_STD)
         self.projections = nn.ModuleDict(
             {
@@ -64,7 +66,10 @@ class FeatureEmbedding(nn.Module):
     def fields(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The same as float32 [rows, num_features, dimension] for each side."""
         request, item = self(inputs)
-        return tuple(side.reshape(side.shape[0], -1, self.dimension) for side in (request, item))  # type: ignore[return-value]
+        return self._split(request), self._split(item)
+
+    def _split(self, side: Tensor) -> Tensor:
+        return side.reshape(side.shape[0], side.shape[1] // self.dimension, self.dimension)
 
     def _side(self, features: Sequence[Feature], inputs: Mapping[str, Tensor]) -> Tensor | None:
         if not features:
@@ -88,7 +93,8 @@ class FeatureEmbedding(nn.Module):
 def _mean_of_used(table: nn.Module, indices: Tensor) -> Tensor:
     """Mean embedding over the places that are not padding; zeros where there are none. [rows, L] -> [rows, D]."""
     used = (indices > 0).to(torch.float32).unsqueeze(2)
-    return (table(indices) * used).sum(dim=1) / used.sum(dim=1).clamp(min=1.0)
+    mean: Tensor = (table(indices) * used).sum(dim=1) / used.sum(dim=1).clamp(min=1.0)
+    return mean
 
 
 class SplitLinear(nn.Module):
@@ -128,7 +134,12 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, request_width: int | None, item_width: int, hidden: Sequence[int], dropout: float = 0.0, out: int = 1
+        self,
+        request_width: int | None,
+        item_width: int,
+        hidden: Sequence[int],
+        dropout: float = 0.0,
+        out: int = 1,
     ) -> None:
         super().__init__()
         widths = [*hidden, out]
@@ -137,7 +148,7 @@ class MLP(nn.Module):
             if request_width is None
             else SplitLinear(request_width, item_width, widths[0])
         )
-        self.layers = nn.ModuleList([first, *(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))])
+        self.layers = nn.ModuleList([first, *(nn.Linear(a, b) for a, b in itertools.pairwise(widths))])
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, *sides: Tensor) -> Tensor:
@@ -167,7 +178,7 @@ class CrossNetwork(nn.Module):
         """[num_requests, request_width], [num_candidates, item_width] -> [num_candidates, both widths]."""
         x0 = torch.cat([spread(request, row_request), item], dim=1) if request.shape[1] else item
         split = isinstance(self.first, SplitLinear)
-        x = x0 * (self.first(request, item, row_request) if split else self.first(x0)) + x0
+        x: Tensor = x0 * (self.first(request, item, row_request) if split else self.first(x0)) + x0
         for layer in self.rest:
             x = x0 * layer(x) + x
         return x
@@ -188,7 +199,7 @@ class LinearTerms(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor], row_request: Tensor) -> Tensor:
         """Sum the weights of both sides."""
         request, item = self.embedding(inputs)
-        total = item.sum(dim=1) + self.bias
+        total: Tensor = item.sum(dim=1) + self.bias
         if self.embedding.request_features:
             total = total + spread(request.sum(dim=1), row_request)
         return total

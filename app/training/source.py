@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from app.encoding import Encoder
@@ -24,12 +25,18 @@ def load_module(card: ModelCard, folder: Path) -> tuple[nn.Module, Encoder]:
     source = card.source
     assert isinstance(source, ArchitectureSource | EntryPointSource)
     encoder = load_encoder(card, folder)
-    if isinstance(source, ArchitectureSource):
-        module = build(source.architecture, source.config, encoder)
-    else:
-        module = _call_entry_point(source, encoder, folder)
+    module = new_module(card, folder, encoder, seed=0)
     load_weights(module, folder / source.checkpoint)
     return module.eval(), encoder
+
+
+def new_module(card: ModelCard, folder: Path, encoder: Encoder, seed: int) -> nn.Module:
+    """The card's module with random weights drawn by `seed`. Raises ConfigurationError naming what does not fit."""
+    torch.manual_seed(seed)
+    if isinstance(card.source, ArchitectureSource):
+        return build(card.source.architecture, card.source.config, encoder)
+    assert isinstance(card.source, EntryPointSource)
+    return _call_entry_point(card.source, encoder, folder)
 
 
 def load_encoder(card: ModelCard, folder: Path) -> Encoder:
@@ -45,7 +52,9 @@ def load_encoder(card: ModelCard, folder: Path) -> Encoder:
     except ArtifactCorrupt as error:
         raise ConfigurationError(f"{card.name}: {card.source.encoder}: {error.message}") from error
     if encoder.schema != card.features:
-        raise ConfigurationError(f"{card.name}: {card.source.encoder} was made for another schema than the card's")
+        raise ConfigurationError(
+            f"{card.name}: {card.source.encoder} was made for another schema than the card's"
+        )
     return encoder
 
 
@@ -55,11 +64,15 @@ def _call_entry_point(source: EntryPointSource, encoder: Encoder, folder: Path) 
         with _importable(folder):
             entry: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"the entry point {source.entry_point!r} cannot be loaded: {error}") from error
+        raise ConfigurationError(
+            f"the entry point {source.entry_point!r} cannot be loaded: {error}"
+        ) from error
     try:
         built = entry(encoder, **source.config)
     except TypeError as error:
-        raise ConfigurationError(f"the entry point {source.entry_point!r} cannot be called: {error}") from error
+        raise ConfigurationError(
+            f"the entry point {source.entry_point!r} cannot be called: {error}"
+        ) from error
     if not isinstance(built, nn.Module):
         kind = type(built).__name__
         raise ConfigurationError(f"the entry point {source.entry_point!r} gave a {kind}, not an nn.Module")

@@ -15,10 +15,14 @@ class DCNv2Config(ArchitectureConfig):
     """Sizes of the network."""
 
     embedding_dimension: int = Field(default=16, ge=1, le=1024)
-    hidden: tuple[int, ...] = Field(default=(128, 64), min_length=1, description="Hidden widths of the deep part.")
+    hidden: tuple[int, ...] = Field(
+        default=(128, 64), min_length=1, description="Hidden widths of the deep part."
+    )
     cross_layers: int = Field(default=2, ge=1, le=8)
     cross_rank: int | None = Field(default=None, ge=1, description="Rank of the cross matrices; None: full.")
-    structure: Literal["parallel", "stacked"] = Field(default="parallel", description="Deep beside or after cross.")
+    structure: Literal["parallel", "stacked"] = Field(
+        default="parallel", description="Deep beside or after cross."
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -42,7 +46,9 @@ class DCNv2(nn.Module):
         request, item = self.embedding(inputs)
         crossed = self.cross(request, item, row_request)
         logits: Tensor = (
-            self.head(crossed) + self.deep(request, item, row_request) if self.parallel else self.deep(crossed)
+            self.head(crossed) + self.deep(request, item, row_request)
+            if self.parallel
+            else self.deep(crossed)
         )
         return logits.squeeze(1)
 

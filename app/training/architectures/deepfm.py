@@ -14,7 +14,9 @@ class DeepFMConfig(ArchitectureConfig):
     """Sizes of the network."""
 
     embedding_dimension: int = Field(default=16, ge=1, le=1024)
-    hidden: tuple[int, ...] = Field(default=(128, 64), min_length=1, description="Hidden widths of the deep part.")
+    hidden: tuple[int, ...] = Field(
+        default=(128, 64), min_length=1, description="Hidden widths of the deep part."
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -25,7 +27,9 @@ class DeepFM(nn.Module):
         super().__init__()
         self.linear = LinearTerms(encoder)
         self.embedding = FeatureEmbedding(encoder, config.embedding_dimension)
-        self.deep = MLP(self.embedding.request_width, self.embedding.item_width, config.hidden, config.dropout)
+        self.deep = MLP(
+            self.embedding.request_width, self.embedding.item_width, config.hidden, config.dropout
+        )
 
     def forward(self, inputs: Mapping[str, Tensor], row_request: Tensor) -> Tensor:
         """Logits, float32 [num_candidates]."""

@@ -1,6 +1,7 @@
 """DLRM: embeddings interact by dot products, and a network on top mixes the results."""
 
 from collections.abc import Mapping
+from itertools import combinations
 
 import torch
 from pydantic import Field
@@ -15,7 +16,9 @@ class DLRMConfig(ArchitectureConfig):
     """Sizes of the network."""
 
     embedding_dimension: int = Field(default=16, ge=1, le=1024)
-    hidden: tuple[int, ...] = Field(default=(128, 64), min_length=1, description="Hidden widths of the top network.")
+    hidden: tuple[int, ...] = Field(
+        default=(128, 64), min_length=1, description="Hidden widths of the top network."
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -50,8 +53,8 @@ def _dots_within(fields: Tensor) -> Tensor:
     count = fields.shape[1]
     if count < 2:
         return fields.new_zeros((fields.shape[0], 0))
-    first, second = torch.triu_indices(count, count, offset=1).tolist()
-    return (fields[:, first] * fields[:, second]).sum(dim=2)
+    first, second = zip(*combinations(range(count), 2), strict=True)
+    return (fields[:, list(first)] * fields[:, list(second)]).sum(dim=2)
 
 
 ARCHITECTURE = Architecture(

@@ -41,7 +41,6 @@ def read_delimited(
             has_header=columns is None,
             infer_schema=False,
             quote_char='"' if quoted else None,
-            missing_utf8_is_empty_string=False,
         )
     except pl.exceptions.PolarsError as error:
         raise DataUnavailable(

@@ -8,6 +8,8 @@ and every label is one draw from it. Ids are Zipf distributed, as traffic is. Th
 no ranker can do better on these rows, but by chance.
 """
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 from pydantic import Field
@@ -39,7 +41,11 @@ class SyntheticConfig(SourceConfig):
 
 
 def read(config: SyntheticConfig, place: Place) -> RawTables:  # noqa: ARG001 - every source has this shape
-    """Draw the rows. Columns: user_id, item_id, device, clicked, timestamp, true_probability; segment; category, price."""
+    """Draw the rows.
+
+    Columns: user_id, item_id, device, clicked, timestamp, true_probability; of users: segment; of items: category,
+    price and, where asked for, text.
+    """
     rng = np.random.default_rng(config.seed)
     user_vectors, user_bias = _side(rng, config.users, config.dimension)
     item_vectors, item_bias = _side(rng, config.items, config.dimension)
@@ -64,14 +70,17 @@ def read(config: SyntheticConfig, place: Place) -> RawTables:  # noqa: ARG001 - 
     )
     segment = (user_vectors[:, 0] > 0).astype(np.int64) * 2 + (user_bias > 0)
     user_table = pl.DataFrame({"user_id": _ids("u", np.arange(config.users)), "segment": segment.astype(str)})
-    item_columns = {
+    item_columns: dict[str, Any] = {
         "item_id": _ids("i", np.arange(config.items)),
         "category": _ids("c", category),
         "price": np.round(price, 3),
     }
     if config.text_dimension:
         projection = rng.standard_normal((config.dimension, config.text_dimension)).astype(np.float32)
-        item_columns["text"] = pl.Series((item_vectors @ projection).astype(np.float32)).arr.to_list()
+        text = (item_vectors @ projection).astype(np.float32)
+        item_columns["text"] = pl.Series(
+            text, dtype=pl.Array(pl.Float32, config.text_dimension)
+        ).arr.to_list()
     return RawTables(
         interactions,
         user_table,
@@ -88,7 +97,8 @@ def _side(rng: np.random.Generator, count: int, dimension: int) -> tuple[Array, 
 
 def _category(vectors: Array, categories: int, rng: np.random.Generator) -> Array:
     """Cut items into categories along one random direction, so that a category says something about taste."""
-    direction = vectors @ rng.standard_normal(vectors.shape[1]).astype(np.float32)
+    weights: Array = rng.standard_normal((vectors.shape[1],))
+    direction = vectors @ weights.astype(np.float32)
     ranks = np.empty(len(direction), dtype=np.int64)
     ranks[np.argsort(direction)] = np.arange(len(direction))
     return ranks * categories // len(direction)
@@ -96,7 +106,7 @@ def _category(vectors: Array, categories: int, rng: np.random.Generator) -> Arra
 
 def _zipf(rng: np.random.Generator, ids: int, draws: int, exponent: float) -> Array:
     """Draws of ids whose frequency falls with the power of their rank; which id has which rank is shuffled."""
-    cumulative = np.cumsum(1.0 / np.arange(1, ids + 1, dtype=np.float64) ** exponent)
+    cumulative: Array = np.cumsum(np.arange(1, ids + 1, dtype=np.float64) ** -exponent)
     ranks = np.searchsorted(cumulative, rng.random(draws) * cumulative[-1])
     shuffled: Array = rng.permutation(ids)[np.minimum(ranks, ids - 1)]
     return shuffled

@@ -1,5 +1,6 @@
 """Any CSV or Parquet files with named columns."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -29,7 +30,7 @@ def read(config: TableConfig, place: Place) -> RawTables:
 
 
 def _read(path: Path) -> pl.DataFrame:
-    readers = {".csv": pl.read_csv, ".parquet": pl.read_parquet}
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {".csv": pl.read_csv, ".parquet": pl.read_parquet}
     if path.suffix not in readers:
         raise DataUnavailable(f"the data file {path.name} must end in .csv or .parquet")
     try:

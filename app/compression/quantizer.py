@@ -1,0 +1,62 @@
+"""onnxruntime's own quantizers, which read and write files, as functions from graph to graph."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+
+from app.compression.graph import dense_nodes, last_dense_nodes
+from app.errors import CompressionFailed
+
+# In its integer form onnxruntime rewrites a Gemm to a MatMul of this name before it looks at the exclusions.
+_REWRITTEN = "_MatMul"
+
+
+def quantized(
+    model: onnx.ModelProto, what: str, quantize: Callable[[onnx.ModelProto, Path], None]
+) -> onnx.ModelProto:
+    """Give `quantize` a copy of the model and a path to write to; what it wrote is the result.
+
+    Raises CompressionFailed when there is no dense layer to quantize, or the quantizer cannot do its work.
+    """
+    if not dense_to_quantize(model):
+        raise CompressionFailed(f"{what}: the graph has no dense layer to quantize besides the last one")
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        target = Path(folder) / "quantized.onnx"
+        try:
+            quantize(copy, target)
+        except (ValueError, RuntimeError, TypeError, onnx.checker.ValidationError) as error:
+            raise CompressionFailed(f"{what}: {str(error).splitlines()[0]}") from error
+        return onnx.load(target)
+
+
+def dense_to_quantize(model: onnx.ModelProto) -> list[str]:
+    """Names of the dense nodes but the last ones: the layers that give the score stay in float."""
+    last = {node.name for node in last_dense_nodes(model)}
+    return [node.name for node in dense_nodes(model) if node.name not in last]
+
+
+def to_leave(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that a quantizer must leave as they are."""
+    names = [node.name for node in last_dense_nodes(model)]
+    return names + [name + _REWRITTEN for name in names]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantizers warn on the root logger that a graph was not optimized first; the exporter has done that."""
+
+    def silent(record: logging.LogRecord) -> bool:
+        return "pre-process" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(silent)
+    try:
+        yield
+    finally:
+        root.removeFilter(silent)

@@ -1,0 +1,41 @@
+"""Distillation: a smaller network learns the scores of the trained one."""
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from app.compression.teaching import TeachingConfig, teach
+from app.compression.technique import Technique
+from app.compression.workshop import Workshop
+from app.training.architecture import build
+
+
+class DistillConfig(TeachingConfig):
+    """The student and how it is taught."""
+
+    architecture: str = Field(description="Architecture of the student.")
+    config: dict[str, Any] = Field(default_factory=dict, description="The student's own configuration.")
+
+
+def apply(module: nn.Module, config: DistillConfig, workshop: Workshop) -> nn.Module:  # noqa: ARG001
+    """A new, smaller module, taught by the one that the recipe began with.
+
+    Raises ConfigurationError for a student that cannot be built, and CompressionFailed when teaching diverges.
+    """
+    torch.manual_seed(workshop.seed)
+    student = build(config.architecture, config.config, workshop.encoder)
+    teach(student, config, workshop)
+    return student
+
+
+TECHNIQUE = Technique(
+    name="distill",
+    stage="module",
+    config=DistillConfig,
+    apply=apply,
+    summary="A smaller network of any architecture, taught by the trained one.",
+    source="Hinton et al., Distilling the Knowledge in a Neural Network, 2015 (arXiv 1503.02531)",
+    needs_rows=True,
+)
