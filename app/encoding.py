@@ -74,6 +74,8 @@ class Encoder:
             scaled = isinstance(feature, NumberFeature) and feature.transform != "none"
             if scaled and feature.name not in self.scales:
                 raise InvalidInput(f"feature {feature.name!r} has no fitted scale")
+            if scaled and not self.scales[feature.name].deviation > 0:
+                raise InvalidInput(f"feature {feature.name!r} has a scale whose deviation is not above 0")
 
     def cardinality(self, name: str) -> int:
         """Number of indices of an id feature, index 0 included: the rows its embedding table needs."""
@@ -85,17 +87,17 @@ class Encoder:
         return (feature.buckets if feature.buckets is not None else len(self.vocabularies[name])) + 1
 
     def knows(self, name: str, raw: str) -> bool:
-        """Whether the raw id has an index of its own (every id does where ids are hashed)."""
+        """Whether the raw id has an index of its own (where ids are hashed, every id does but an empty one)."""
         return self.index(name, raw) != 0
 
     def index(self, name: str, raw: str) -> int:
-        """The index of one raw id of an id feature; 0 when it is out of vocabulary."""
+        """The index of one raw id of an id feature; 0 when it is out of vocabulary or empty, which means none."""
         feature = self.schema[name]
         if isinstance(feature, HistoryFeature):
             return self.index(feature.of, raw)
         if isinstance(feature, CategoricalFeature | MultiFeature) and feature.buckets is not None:
             # CRC-32 is stable across processes and versions, and spreads well enough for buckets.
-            return zlib.crc32(raw.encode()) % feature.buckets + 1
+            return zlib.crc32(raw.encode(errors="surrogatepass")) % feature.buckets + 1 if raw else 0
         return self._index[name].get(raw, 0)
 
     def encode(self, name: str, values: Sequence[Any]) -> Array:
@@ -122,8 +124,9 @@ class Encoder:
             table = self._index[feature.name]
             raw = [_raw_id(value, position) for position, value in enumerate(values)]
             return np.fromiter((table.get(value, 0) for value in raw), dtype=np.int64, count=len(raw))
-        ids = (_raw_id(value, position) for position, value in enumerate(values))
-        indices = (0 if value == "" else self.index(feature.name, value) for value in ids)
+        indices = (
+            self.index(feature.name, _raw_id(value, position)) for position, value in enumerate(values)
+        )
         return np.fromiter(indices, dtype=np.int64, count=len(values))
 
     def _encode_lists(self, feature: Feature, values: Sequence[Any]) -> Array:
@@ -163,7 +166,8 @@ class Encoder:
                     int(negative[0]), "expected a number of at least 0 (the feature is log-scaled)"
                 )
             numbers = np.log1p(numbers)
-        scaled = (numbers - scale.mean) / scale.deviation
+        with np.errstate(over="ignore"):  # an infinity is bounded below, like every large number
+            scaled = (numbers - scale.mean) / scale.deviation
         # A missing number (NaN here) takes the mean, which is 0 after scaling.
         return np.clip(np.nan_to_num(scaled, nan=0.0), -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
 
