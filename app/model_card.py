@@ -191,7 +191,7 @@ def read_card(folder: Path) -> ModelCard:
     path = folder / CARD_FILE
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UnknownModel(f"there is no model {folder.name!r}", model=folder.name) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{folder.name}/{CARD_FILE} is not TOML: {error}") from error

@@ -52,18 +52,18 @@ class Settings(BaseSettings):
     max_batch_rows: Annotated[int, Field(ge=1)] = Field(
         default=4096, description="Most candidate rows that are run together."
     )
-    deadline_ms: Annotated[float, Field(gt=0)] = Field(
+    deadline_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=10_000.0, description="Deadline of a request that names none, in milliseconds."
     )
-    poll_seconds: Annotated[float, Field(gt=0)] = Field(
+    poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=0.5, description="How often a worker looks for newly activated versions."
     )
-    drain_seconds: Annotated[float, Field(ge=0)] = Field(
+    drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=10.0, description="How long requests under way may take to end after SIGTERM."
     )
     keep_versions: Annotated[int, Field(ge=1)] = Field(
         default=2, description="Versions of each variant kept besides those that the active state names."
     )
-    job_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+    job_timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=3600.0, description="Longest time one compression job may run."
     )

@@ -1,0 +1,118 @@
+"""Settings come from the environment, within their ranges, and never show the admin key."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from app.settings import Settings
+from pydantic import ValidationError
+
+SECRET = "not-to-be-seen"  # noqa: S105  (it is there to be looked for)
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"SLIMRANK_{name.upper()}", raising=False)
+
+
+def test_the_defaults_need_no_environment() -> None:
+    settings = Settings()
+    assert settings == Settings.model_construct()
+    assert (settings.host, settings.admin_key) == ("127.0.0.1", None), "closed unless somebody opens it"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("host", "::1", "::1"),
+        ("port", "0", 0),
+        ("workers", "4", 4),
+        ("store", "/var/lib/slimrank/store", Path("/var/lib/slimrank/store")),
+        ("compressor", "false", False),
+        ("deadline_ms", "0.5", 0.5),
+        ("drain_seconds", "0", 0.0),
+    ],
+)
+def test_a_setting_is_read_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object
+) -> None:
+    monkeypatch.setenv(f"SLIMRANK_{name.upper()}", text)
+    settings = Settings()
+    assert getattr(settings, name) == value
+    assert settings.model_dump(exclude={name}) == Settings.model_construct().model_dump(exclude={name})
+
+
+def test_only_variables_with_the_prefix_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "1")
+    monkeypatch.setenv("SLIMRANK_NO_SUCH_SETTING", "1")
+    assert Settings() == Settings.model_construct()
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"SLIMRANK_{name.upper()}", "")
+    assert Settings() == Settings.model_construct()
+
+
+def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIMRANK_PORT", "1")
+    assert Settings(port=2).port == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("port", text) for text in ("-1", "65536", "eighty", "80.5")),
+        *(("workers", text) for text in ("0", "257", "-1")),
+        *(("compressor_threads", text) for text in ("0", "257")),
+        *(("compressor_nice", text) for text in ("-1", "20")),
+        *(("inference_threads", text) for text in ("0", "257")),
+        ("compressor", "perhaps"),
+        ("max_candidates", "0"),
+        ("max_body_bytes", "1023"),
+        ("max_queue", "0"),
+        ("max_batch_rows", "0"),
+        ("keep_versions", "0"),
+        *(("deadline_ms", text) for text in ("0", "-1", "nan", "inf", "1e999")),
+        *(("poll_seconds", text) for text in ("0", "nan", "inf")),
+        *(("drain_seconds", text) for text in ("-0.1", "nan", "inf")),
+        *(("job_timeout_seconds", text) for text in ("0", "nan", "inf")),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv(f"SLIMRANK_{name.upper()}", text)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert [error["loc"] for error in caught.value.errors()] == [(name,)]
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1
+
+
+def test_the_admin_key_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIMRANK_ADMIN_KEY", SECRET)
+    settings = Settings()
+    assert settings.admin_key is not None
+    assert settings.admin_key.get_secret_value() == SECRET
+    shown = (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json())
+    assert not [one for one in shown if SECRET in one]
+    with pytest.raises(ValidationError) as caught:
+        Settings(port=-1)
+    assert SECRET not in str(caught.value)
+
+
+def test_settings_reach_another_process_as_they_are() -> None:
+    settings = Settings(port=0, admin_key=SECRET)
+    assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301  (these are our own bytes)
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
