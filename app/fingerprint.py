@@ -19,7 +19,8 @@ from app.model_card import BASELINE, CARD_FILE, ModelCard, Recipe
 from app.store import ArtifactStore
 
 LIBRARIES = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "scipy")
-_CODE = ("training", "compression")
+# What makes a variant and its catalog; encoding.py also decides what a served graph is given.
+_CODE = ("training/**/*.py", "compression/**/*.py", "schema.py", "encoding.py", "catalog.py")
 
 
 def inputs_sha256(card: ModelCard, folder: Path, recipe: Recipe | None) -> str:
@@ -82,7 +83,7 @@ def _files(card: ModelCard, folder: Path) -> dict[str, Any]:
 @cache
 def _code_sha256() -> str:
     digest = hashlib.sha256()
-    for part in _CODE:
-        for path in sorted((Path(__file__).parent / part).rglob("*.py")):
+    for pattern in _CODE:
+        for path in sorted(Path(__file__).parent.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()

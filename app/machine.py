@@ -13,6 +13,7 @@ _RELEVANT = {
     *("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_vnni"),
     *("avx512_bf16", "avx_vnni_int8", "amx_int8", "amx_tile", "asimd", "asimddp", "i8mm", "sve"),
 }
+_CPU_INFO = Path("/proc/cpuinfo")
 _CGROUP_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -48,7 +49,7 @@ def int8_saturates(machine: Machine) -> bool:
 
 def _processor() -> tuple[str, set[str]]:
     name, flags = platform.machine(), set[str]()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    for line in _CPU_INFO.read_text().splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name":
             name = value.strip()
