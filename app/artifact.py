@@ -26,6 +26,8 @@ REPORT_FILE = "report.json"
 # Artifacts are flat folders of plainly named files: no separator, no leading dot, so no way out of the folder.
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 VERSION = re.compile(r"[0-9a-f]{16}")
+# What reading a damaged JSON file may raise: text that is not UTF-8 and endless nesting have errors of their own.
+UNREADABLE = (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,7 +100,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         _check_plain_file(path)
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, msgspec.MsgspecError) as error:
+    except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ArtifactCorrupt(f"{where}: the manifest cannot be read ({reason})") from error
     if manifest.schema_version != SCHEMA_VERSION:
@@ -116,6 +118,28 @@ def read_manifest(folder: Path) -> Manifest:
 def verify(folder: Path) -> Manifest:
     """Compare every file with the manifest, byte for byte by sha256. Raises ArtifactCorrupt naming what differs."""
     manifest = read_manifest(folder)
+    try:
+        _compare(folder, manifest)
+    except OSError as error:
+        raise ArtifactCorrupt(f"{_name(folder)}: its files cannot be read ({error.strerror})") from error
+    return manifest
+
+
+def read_report(folder: Path) -> Report:
+    """The report of a variant's artifact. Raises ArtifactCorrupt."""
+    try:
+        return msgspec.json.decode((folder / REPORT_FILE).read_bytes(), type=Report)
+    except UNREADABLE as error:
+        raise ArtifactCorrupt(f"{_name(folder)}: the report cannot be read") from error
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _compare(folder: Path, manifest: Manifest) -> None:
     where = _name(folder)
     listed = {entry.name for entry in manifest.files}
     if bad := sorted(name for name in listed if not FILE_NAME.fullmatch(name) or name == MANIFEST_FILE):
@@ -129,21 +153,6 @@ def verify(folder: Path) -> Manifest:
         _check_plain_file(path)
         if path.stat().st_size != entry.size_bytes or file_sha256(path) != entry.sha256:
             raise ArtifactCorrupt(f"{where}: {entry.name} is not what was published")
-    return manifest
-
-
-def read_report(folder: Path) -> Report:
-    """The report of a variant's artifact. Raises ArtifactCorrupt."""
-    try:
-        return msgspec.json.decode((folder / REPORT_FILE).read_bytes(), type=Report)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ArtifactCorrupt(f"{_name(folder)}: the report cannot be read") from error
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file's content, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_plain_file(path: Path) -> None:

@@ -1,0 +1,68 @@
+"""POST /admin/models/{model}/compress: queue a compression job."""
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.api.answers import JobAnswer
+from app.api.envelope import error_examples
+from app.api.security import ADMIN_ERRORS, Admin
+from app.api.state import Parts
+from app.errors import InvalidInput, Overloaded, UnknownModel, UnknownRecipe
+from app.model_card import VARIANT_NAME, Recipe, explain
+
+router = APIRouter(prefix="/admin/models/{model}", tags=["admin"], dependencies=[Admin])
+_ERRORS = {**ADMIN_ERRORS, **error_examples(UnknownModel, UnknownRecipe, InvalidInput, Overloaded)}
+
+RecipeName = Annotated[str, Field(pattern=VARIANT_NAME)]
+
+
+class CompressRequest(BaseModel):
+    """What to make: everything of the card, some of its recipes, or a recipe that the card does not have."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {},
+                {"recipes": ["int8-static"], "force": True},
+                {"recipe": {"name": "pruned", "steps": [{"technique": "prune_neurons", "keep": 0.5}]}},
+            ]
+        },
+    )
+
+    recipes: Annotated[list[RecipeName], Field(min_length=1, max_length=100)] | None = Field(
+        default=None, description="Names of recipes of the card; without them, all."
+    )
+    recipe: dict[str, Any] | None = Field(default=None, description="A recipe that the card does not have.")
+    force: bool = Field(default=False, description="Make them even where they are up to date.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "CompressRequest":
+        if self.recipes is not None and self.recipe is not None:
+            raise ValueError("give `recipes` or `recipe`, not both")
+        return self
+
+
+@router.post("/compress", status_code=202, responses=_ERRORS)
+def compress(model: str, body: CompressRequest, parts: Parts, response: Response) -> JobAnswer:
+    """Queue a job; a compressor takes it up, and workers load what it makes without a dropped request."""
+    card = parts.card(model)
+    for name in body.recipes or ():
+        card.recipe(name)
+    recipe = _checked(body.recipe) if body.recipe is not None else None
+    if recipe is not None and recipe["name"] in {one.name for one in card.recipes}:
+        raise InvalidInput(f"the card has a recipe {recipe['name']!r} already; give this one another name")
+    job = parts.queue.submit(model, recipes=body.recipes, recipe=recipe, force=body.force)
+    response.headers["Location"] = f"/admin/jobs/{job.id}"
+    return JobAnswer.model_validate(msgspec.to_builtins(job))
+
+
+def _checked(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe, whose form is right; its steps' settings are checked by the job."""
+    try:
+        return Recipe.model_validate(recipe).model_dump(mode="json")
+    except ValidationError as error:
+        raise InvalidInput(f"recipe: {explain(error)}") from error

@@ -1,0 +1,144 @@
+"""What surrounds every request: its id, the bound on its body, one shape for every error, and nothing unhandled.
+
+{"error": {"code": "unknown_model", "message": "there is no model 'movies'", "details": {}}}
+"""
+
+import logging
+import re
+import secrets
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import BodyTooLarge, InvalidInput, NotFound, NotReady, Overloaded, ServiceError, Unauthorized
+
+_LOG = logging.getLogger(__name__)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID_HEADER = "X-Request-ID"
+_RETRY_AFTER_SECONDS = "1"
+
+
+class Envelope:
+    """The outermost layer: gives each request an id, counts its body's bytes, and answers for what nobody handled."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get(REQUEST_ID_HEADER, "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        begun = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+            await send(message)
+
+        try:
+            length = headers.get("content-length", "0")
+            if length.isdecimal() and int(length) > self._max_body_bytes:
+                await error_response(self._too_large())(scope, receive, send_with_id)
+                return
+            await self._app(scope, self._counted(receive), send_with_id)
+        except Exception:
+            _LOG.exception("request %s: unhandled", request_id)
+            if begun:
+                raise
+            fault = ServiceError(f"a fault of the service; its log has the cause under {request_id}")
+            await error_response(fault)(scope, receive, send_with_id)
+
+    def _counted(self, receive: Receive) -> Receive:
+        taken = 0
+
+        async def counted() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._max_body_bytes:
+                raise self._too_large()
+            return message
+
+        return counted
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"the body is larger than {self._max_body_bytes:,} bytes", max_body_bytes=self._max_body_bytes
+        )
+
+
+def error_response(error: ServiceError) -> Response:
+    """The one shape of every error."""
+    content = {"error": {"code": error.code, "message": error.message, "details": error.details}}
+    headers = {}
+    if isinstance(error, Overloaded | NotReady):
+        headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, BodyTooLarge):
+        # The rest of the body is not read: the connection cannot be used again.
+        headers["Connection"] = "close"
+    return Response(orjson.dumps(content), error.status, headers, "application/json")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Let the application turn every error into its response; routes need no try."""
+    app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+async def _on_service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, NotReady):
+        _LOG.error("request %s: %s: %s", request.state.request_id, error.code, error.message)
+    return error_response(error)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:  # noqa: ARG001 - fixed signature
+    assert isinstance(error, RequestValidationError)
+    parts = []
+    for one in error.errors():
+        where = ".".join(str(part) for part in one["loc"] if part != "body")
+        message = str(one["msg"]).removeprefix("Value error, ")
+        parts.append(f"{where}: {message}" if where else message)
+    return error_response(InvalidInput("; ".join(parts)[:1000]))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return error_response(NotFound("there is no such path; GET /docs lists them"))
+    response = error_response(InvalidInput(f"{request.method}: {error.detail}"))
+    response.status_code = error.status_code
+    response.headers.update(error.headers or {})
+    return response
+
+
+def error_examples(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """The errors of a route, for its OpenAPI description."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        known = found.setdefault(
+            error.status, {"description": "", "content": {"application/json": {"examples": {}}}}
+        )
+        text = (error.__doc__ or "").split("\n")[0]
+        known["description"] = f"{known['description']} {text}".strip()
+        example = {"error": {"code": error.code, "message": text, "details": {}}}
+        known["content"]["application/json"]["examples"][error.code] = {"value": example}
+    return found

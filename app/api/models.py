@@ -1,0 +1,110 @@
+"""GET /v1/models and below: which models there are, what they eat, and what each variant is worth."""
+
+import msgspec
+from fastapi import APIRouter
+
+from app.api.answers import (
+    CatalogSize,
+    ModelDetail,
+    ModelList,
+    ModelSummary,
+    Policy,
+    VariantDetail,
+    VariantList,
+)
+from app.api.envelope import error_examples
+from app.api.state import Parts, Service
+from app.artifact import Manifest, read_report
+from app.errors import NotReady, UnknownModel
+from app.model_card import BASELINE, ModelCard
+from app.serving.loaded import LoadedModel
+from app.store import ArtifactStore
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+_ERRORS = error_examples(UnknownModel, NotReady)
+
+
+@router.get("")
+def list_models(parts: Parts) -> ModelList:
+    """Every model of the models folder and of the store."""
+    return ModelList(models=[_summary(parts, name) for name in parts.registry.names()])
+
+
+@router.get("/{model}", responses=_ERRORS)
+def show_model(model: str, parts: Parts) -> ModelDetail:
+    """One model: its features, the size of its catalog, what is active."""
+    _check_known(parts, model)
+    loaded = parts.registry.models.get(model)
+    reader = loaded.any_reader if loaded else None
+    schema = reader.schema if reader else None
+    active = parts.store.active(model)
+    return ModelDetail(
+        **_summary(parts, model).model_dump(),
+        user_key=schema.user_key if schema else None,
+        item_key=schema.item_key if schema else None,
+        features=[feature.model_dump(mode="json") for feature in schema.features] if schema else [],
+        catalog=CatalogSize(items=len(reader.catalog.item_ids), users=len(reader.catalog.user_ids))
+        if reader
+        else None,
+        revision=active.revision,
+        can_roll_back=bool(active.history),
+    )
+
+
+@router.get("/{model}/variants", responses=_ERRORS)
+def list_variants(model: str, parts: Parts) -> VariantList:
+    """Every published variant: the active version, else the newest, with report and verdict."""
+    _check_known(parts, model)
+    active = parts.store.active(model).state.versions
+    names = sorted(parts.store.variants(model), key=lambda name: (name != BASELINE, name))
+    found = (_of_variant(parts.store, model, name, active.get(name)) for name in names)
+    return VariantList(variants=[one for one in found if one is not None])
+
+
+def _of_variant(store: ArtifactStore, model: str, variant: str, active: str | None) -> VariantDetail | None:
+    manifest: Manifest | None
+    if active is not None:
+        manifest = store.manifest(model, variant, active)
+    else:
+        # A version may be collected between two looks at the folder.
+        manifest = next(iter(store.manifests(model, variant)), None)
+    if manifest is None or manifest.verdict is None:
+        return None
+    report = read_report(store.folder(model, variant, manifest.version))
+    return VariantDetail(
+        name=variant,
+        version=manifest.version,
+        parent=manifest.parent,
+        recipe=manifest.recipe,
+        active=manifest.version == active,
+        verdict=manifest.verdict.outcome,
+        reason=manifest.verdict.reason,
+        report=msgspec.to_builtins(report),
+    )
+
+
+def _summary(parts: Service, name: str) -> ModelSummary:
+    loaded = parts.registry.models.get(name)
+    card = _card(parts, name)
+    return ModelSummary(
+        name=name,
+        title=card.title if card else "",
+        description=card.description if card else "",
+        ready=bool(loaded and loaded.variants),
+        variants=_names(loaded),
+        policy=Policy.of(loaded.active.state.policy) if loaded else Policy(kind="ladder"),
+    )
+
+
+def _names(loaded: LoadedModel | None) -> list[str]:
+    return sorted(loaded.variants, key=lambda name: (name != BASELINE, name)) if loaded else []
+
+
+def _card(parts: Service, name: str) -> ModelCard | None:
+    """The card, where the models folder has one: a store may hold models whose cards are elsewhere."""
+    return parts.card(name) if name in parts.registry.expected() else None
+
+
+def _check_known(parts: Service, model: str) -> None:
+    if model not in parts.registry.names():
+        raise UnknownModel(f"there is no model {model[:100]!r}; GET /v1/models lists them", model=model[:100])

@@ -1,0 +1,57 @@
+"""The application of one worker: its parts, its routes, its life."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from app.api import activation, compress, health, jobs, metrics, models, page, rank
+from app.api.envelope import Envelope, add_error_handlers
+from app.api.state import Service
+from app.jobs import QUEUE_FILE, JobQueue
+from app.serving.metrics import Metrics
+from app.serving.registry import Registry
+from app.settings import Settings
+from app.store import ArtifactStore
+
+ROUTERS = (rank, models, compress, jobs, activation, health, metrics, page)
+_DESCRIPTION = """
+Ranks candidates for a user with compressed models, and shows what each variant costs and gains.
+
+Every error has one form: `{"error": {"code", "message", "details"}}`.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """A worker's application. Nothing is loaded before it starts."""
+    app: FastAPI = FastAPIOffline(
+        redoc_url=None,
+        title="Slimrank",
+        version=metadata.version("slimrank"),
+        description=_DESCRIPTION,
+        lifespan=_life,
+    )
+    app.state.draining = False
+    app.state.service = _service(settings)
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
+    add_error_handlers(app)
+    for resource in ROUTERS:
+        app.include_router(resource.router)
+    return app
+
+
+def _service(settings: Settings) -> Service:
+    store = ArtifactStore(settings.store)
+    queue = JobQueue(settings.store / QUEUE_FILE)
+    observed = Metrics(queue)
+    return Service(settings, store, queue, observed, Registry(settings, store, observed))
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    registry: Registry = app.state.service.registry
+    await registry.start()
+    yield
+    await registry.stop()

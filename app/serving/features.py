@@ -1,0 +1,174 @@
+"""From a Query to arrays: the catalog's features, the request's own in their place, and errors a client can act on.
+
+Raw ids stop here. A candidate is ranked when the catalog has its id, or the request brings item features of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from app.catalog import Catalog
+from app.encoding import Array
+from app.errors import InvalidInput, UnknownFeature
+from app.schema import Feature, Side
+from app.serving.query import Candidates, Encoded, Features, Query
+
+
+class FeatureReader:
+    """Encodes queries with one catalog. Raises InvalidInput and UnknownFeature."""
+
+    def __init__(self, catalog: Catalog, max_candidates: int) -> None:
+        self.catalog = catalog
+        self.max_candidates = max_candidates
+        self.schema = catalog.encoder.schema
+        self._user_features = self.schema.of_side(Side.USER)
+        self._context_features = self.schema.of_side(Side.CONTEXT)
+        self._item_features = self.schema.item_features
+        self._allowed = {
+            "user": {f.name for f in self._user_features} | {self.schema.user_key},
+            "context": {f.name for f in self._context_features},
+            "candidates": {f.name for f in self._item_features} | {self.schema.item_key},
+        }
+
+    def encode(self, query: Query) -> Encoded:
+        """Everything the graph needs for this query; there may be no rows, when every candidate is unknown."""
+        request, user_row = self._request_side(query)
+        if query.candidates is None:
+            return self._whole_catalog(query, request, user_row)
+        ids, columns = self._columns(query.candidates)
+        self._check_ids(ids)
+        rows = self.catalog.item_rows(ids)
+        known = rows >= 0
+        cold = self._has_features(columns, len(ids)) & ~known
+        ranked = known | cold
+        inputs = {f.name: self._item_values(f, rows, columns) for f in self._item_features}
+        item_ids, unknown = ids, list[str]()
+        if not ranked.all():
+            inputs = {name: values[ranked] for name, values in inputs.items()}
+            item_ids = [one for one, kept in zip(ids, ranked, strict=True) if kept]
+            unknown = [one for one, kept in zip(ids, ranked, strict=True) if not kept]
+            rows = rows[ranked]
+        return Encoded(
+            Features(request | inputs, len(item_ids)), item_ids, rows, unknown, unknown_user=user_row < 0
+        )
+
+    def _whole_catalog(self, query: Query, request: dict[str, Array], user_row: int) -> Encoded:
+        catalog = self.catalog
+        wanted = np.ones(len(catalog.item_ids), dtype=bool)
+        if query.exclude_seen:
+            wanted[catalog.seen(user_row)] = False
+        excluded = catalog.item_rows(query.exclude)
+        wanted[excluded[excluded >= 0]] = False
+        rows = np.flatnonzero(wanted)
+        inputs = {f.name: catalog.items[f.name][rows] for f in self._item_features}
+        ids = catalog.item_ids
+        return Encoded(
+            Features(request | inputs, len(rows)),
+            [ids[row] for row in rows.tolist()],
+            rows,
+            [],
+            unknown_user=user_row < 0,
+        )
+
+    def _request_side(self, query: Query) -> tuple[dict[str, Array], int]:
+        """User and context features, one row each, and the catalog's row of the user (-1: none)."""
+        self._check_names("user", query.user)
+        self._check_names("context", query.context)
+        key = self.schema.user_key
+        user_id = query.user.get(key)
+        if user_id is not None and not isinstance(user_id, str):
+            raise InvalidInput(f"user: {key!r} must be text", field=f"user.{key}")
+        row = -1 if user_id is None else self.catalog.user_row(user_id)
+        encoder, inputs = self.catalog.encoder, dict[str, Array]()
+        for feature in (*self._user_features, *self._context_features):
+            sent = query.user if feature.side is Side.USER else query.context
+            if sent.get(feature.name) is not None:
+                inputs[feature.name] = encoder.encode(feature.name, [sent[feature.name]])
+            elif feature.side is Side.USER and row >= 0:
+                inputs[feature.name] = self.catalog.users[feature.name][row : row + 1]
+            else:
+                inputs[feature.name] = encoder.missing(feature.name, 1)
+        return inputs, row
+
+    def _columns(self, candidates: Candidates) -> tuple[Sequence[Any], Mapping[str, Sequence[Any]]]:
+        """The three forms of candidates as one: ids, and for each feature that was sent its values (None: not sent)."""
+        key = self.schema.item_key
+        if isinstance(candidates, Mapping):
+            self._check_names("candidates", candidates)
+            if key not in candidates:
+                raise InvalidInput(f"candidates: {key!r} is missing", field=f"candidates.{key}")
+            count = len(candidates[key])
+            for name, values in candidates.items():
+                if len(values) != count:
+                    raise InvalidInput(
+                        f"candidates: {name!r} has {len(values)} values, and {key!r} has {count}",
+                        field=f"candidates.{name}",
+                    )
+            columns = {name: values for name, values in candidates.items() if name != key}
+            return candidates[key], columns
+        if candidates and isinstance(candidates[0], Mapping):
+            return self._columns_of_objects(candidates)
+        return candidates, {}
+
+    def _columns_of_objects(self, candidates: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        key = self.schema.item_key
+        # Checked before the columns are built: their number must not grow with what a client invents.
+        for one in candidates:
+            self._check_names("candidates", one)
+        names = {name for one in candidates for name in one} - {key}
+        columns = {name: [one.get(name) for one in candidates] for name in names}
+        return [one.get(key) for one in candidates], columns
+
+    def _check_ids(self, ids: Sequence[Any]) -> None:
+        key = self.schema.item_key
+        if not ids:
+            raise InvalidInput("candidates: at least one is needed", field="candidates")
+        if len(ids) > self.max_candidates:
+            raise InvalidInput(
+                f"candidates: {len(ids):,} are too many; at most {self.max_candidates:,} are taken",
+                field="candidates",
+                max_candidates=self.max_candidates,
+            )
+        for position, one in enumerate(ids):
+            if type(one) is not str:
+                raise InvalidInput(
+                    f"candidate {position}: {key!r} must be text",
+                    field=f"candidates.{key}",
+                    position=position,
+                )
+        if len(set(ids)) != len(ids):
+            met: set[str] = set()
+            repeated = next(one for one in ids if one in met or met.add(one))  # type: ignore[func-returns-value]
+            raise InvalidInput(f"candidates: {repeated[:100]!r} is named twice", field="candidates")
+
+    def _check_names(self, field: str, sent: Mapping[str, Any]) -> None:
+        for name in sent:
+            if name not in self._allowed[field]:
+                known = ", ".join(sorted(self._allowed[field])) or "none"
+                raise UnknownFeature(
+                    f"{field}: there is no feature {name[:100]!r}; there are: {known}", field=field
+                )
+
+    @staticmethod
+    def _has_features(columns: Mapping[str, Sequence[Any]], count: int) -> Array:
+        """Whether each candidate brings a feature of its own, bool [count]."""
+        found = np.zeros(count, dtype=bool)
+        for values in columns.values():
+            found |= np.fromiter((value is not None for value in values), dtype=bool, count=count)
+        return found
+
+    def _item_values(self, feature: Feature, rows: Array, columns: Mapping[str, Sequence[Any]]) -> Array:
+        """One feature of every candidate: what was sent, else what the catalog has, else the missing value."""
+        encoder, name = self.catalog.encoder, feature.name
+        values: Array
+        if len(self.catalog.item_ids):
+            values = self.catalog.items[name][rows]
+            values[rows < 0] = 0
+        else:
+            values = encoder.missing(name, len(rows))
+        if name in columns:
+            sent = columns[name]
+            given = np.fromiter((one is not None for one in sent), dtype=bool, count=len(rows))
+            values[given] = encoder.encode(name, sent)[given]
+        return values

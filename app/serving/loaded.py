@@ -1,0 +1,139 @@
+"""A model in memory: its sessions and catalogs, and how they are loaded from the store.
+
+A LoadedModel never changes. What becomes active makes a new one, which takes over the parts that stay; requests under
+way keep the one they began with, and a session is freed when nobody refers to it any more.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.active import Active
+from app.artifact import read_report, verify
+from app.catalog import Catalog
+from app.encoding import Array
+from app.errors import ArtifactCorrupt, ServiceError
+from app.schema import FeatureSchema, is_id, trailing_shape
+from app.serving.batcher import Batcher
+from app.serving.features import FeatureReader
+from app.serving.ladder import Rung
+from app.serving.session import Session
+from app.settings import Settings
+from app.store import CATALOG, ArtifactStore
+
+_WARM_UP_ROWS = (1, 2, 100, 1000)
+
+
+@dataclass(frozen=True)
+class LoadedVariant:
+    """One version of a variant, ready to answer."""
+
+    rung: Rung
+    catalog_version: str
+    reader: FeatureReader
+    batcher: Batcher
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What of a model is active, and what of that is loaded."""
+
+    name: str
+    active: Active
+    rungs: Mapping[str, Rung]
+    """Active variants by name, loaded or not."""
+    variants: Mapping[str, LoadedVariant]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """For a variant whose active version could not be loaded: why."""
+
+    @property
+    def schema(self) -> FeatureSchema | None:
+        """The features of the model; None while nothing is loaded."""
+        reader = self.any_reader
+        return reader.schema if reader else None
+
+    @property
+    def any_reader(self) -> FeatureReader | None:
+        """The baseline's reader where it is loaded, else another's."""
+        if "baseline" in self.variants:
+            return self.variants["baseline"].reader
+        return next((one.reader for one in self.variants.values()), None)
+
+
+class Loader:
+    """Loads active versions, checked byte for byte before onnxruntime sees them. Slow: call it in a thread."""
+
+    def __init__(self, store: ArtifactStore, settings: Settings, executor: Executor) -> None:
+        self._store = store
+        self._settings = settings
+        self._executor = executor
+
+    def load(self, name: str, before: LoadedModel | None) -> LoadedModel:
+        """The model as it is active now; parts that `before` has already are taken over.
+
+        A variant whose new version cannot be loaded goes on with the version that is loaded, if there is one.
+        Raises ArtifactCorrupt when the active state itself cannot be read.
+        """
+        active = self._store.active(name)
+        rungs: dict[str, Rung] = {}
+        variants: dict[str, LoadedVariant] = {}
+        failures: dict[str, str] = {}
+        old = dict(before.variants) if before else {}
+        readers = {one.catalog_version: one.reader for one in old.values()}
+        for variant, version in active.state.versions.items():
+            try:
+                if variant in old and old[variant].rung.version == version:
+                    variants[variant] = old[variant]
+                else:
+                    variants[variant] = self._load_variant(name, variant, version, readers)
+                    readers[variants[variant].catalog_version] = variants[variant].reader
+                rungs[variant] = variants[variant].rung
+            except (ServiceError, OSError) as error:
+                failures[variant] = (
+                    str(error) if isinstance(error, ServiceError) else error.strerror or "unreadable"
+                )
+                if variant in old:
+                    variants[variant], rungs[variant] = old[variant], old[variant].rung
+        return LoadedModel(name, active, rungs, variants, failures)
+
+    def _load_variant(
+        self, model: str, variant: str, version: str, readers: Mapping[str, FeatureReader]
+    ) -> LoadedVariant:
+        folder = self._store.folder(model, variant, version)
+        manifest = verify(folder)
+        if manifest.verdict is None or manifest.catalog is None:
+            raise ArtifactCorrupt(f"{model}/{variant}/{version} is not a variant")
+        reader = readers.get(manifest.catalog) or self._load_catalog(model, manifest.catalog)
+        session = Session(folder, reader.schema, self._settings.inference_threads)
+        _warm_up(session, reader.schema)
+        batcher = Batcher(
+            session,
+            frozenset(feature.name for feature in reader.schema.request_features),
+            self._executor,
+            max_queue=self._settings.max_queue,
+            max_batch_rows=self._settings.max_batch_rows,
+        )
+        rung = Rung(variant, version, manifest.verdict, read_report(folder))
+        return LoadedVariant(rung, manifest.catalog, reader, batcher)
+
+    def _load_catalog(self, model: str, version: str) -> FeatureReader:
+        folder = self._store.folder(model, CATALOG, version)
+        verify(folder)
+        return FeatureReader(Catalog.open(folder), self._settings.max_candidates)
+
+
+def _warm_up(session: Session, schema: FeatureSchema) -> None:
+    """Run once at several sizes: what onnxruntime allocates and picks at a first run must not fall on a request."""
+    for rows in _WARM_UP_ROWS:
+        inputs: dict[str, Array] = {
+            feature.name: np.zeros(
+                (rows if feature.per_candidate else 1, *trailing_shape(feature)),
+                dtype=np.int64 if is_id(feature) else np.float32,
+            )
+            for feature in schema.features
+        }
+        scores = session.run(inputs, np.zeros(rows, dtype=np.int64))
+        if scores.shape != (rows,):
+            raise ArtifactCorrupt(f"the graph gives scores of the shape {scores.shape} for {rows} candidates")

@@ -1,0 +1,166 @@
+"""What Prometheus is told, from a registry of our own.
+
+Counters and histograms are kept in files that all workers of a service share (PROMETHEUS_MULTIPROC_DIR, set by the
+supervisor), so that any worker answers for all. What the store and the job queue know is read when a scrape asks.
+
+Names of models and variants become labels only once they are known to the store: a client cannot invent series.
+"""
+
+import logging
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from app.errors import ServiceError
+from app.jobs import JobQueue
+from app.serving.ladder import Rung
+
+_LOG = logging.getLogger(__name__)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+STAGES = ("encode", "queue", "infer", "total")
+_SECONDS = (
+    *(0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02),
+    *(0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+_CANDIDATES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 100_000)
+
+
+class Metrics:
+    """The metrics of one worker, and the scrape for all of them."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        own = CollectorRegistry()
+        self._own = own
+        self._queue = queue
+        self._rungs: dict[str, Mapping[str, Rung]] = {}
+        self.duration = Histogram(
+            "slimrank_request_duration_seconds",
+            "Time of a ranking request by stage.",
+            ["model", "variant", "stage"],
+            buckets=_SECONDS,
+            registry=own,
+        )
+        self.requests = Counter(
+            "slimrank_requests_total",
+            "Ranking requests by outcome: ok, or the error's code.",
+            ["model", "variant", "outcome"],
+            registry=own,
+        )
+        self.candidates = Histogram(
+            "slimrank_candidates",
+            "Candidates ranked by a request.",
+            ["model"],
+            buckets=_CANDIDATES,
+            registry=own,
+        )
+        self._load_failures = Counter(
+            "slimrank_load_failures_total",
+            "Active versions that a worker could not load.",
+            ["model", "variant"],
+            registry=own,
+        )
+        self._scrape_errors = Counter(
+            "slimrank_scrape_errors_total",
+            "Scrapes that could not read the store or the queue.",
+            registry=own,
+        )
+        self._resident = Gauge(
+            "slimrank_process_resident_bytes",
+            "Resident memory of a serving process; shared pages count in each.",
+            registry=own,
+            multiprocess_mode="liveall",
+        )
+        self.measure_memory()
+
+    def know(self, model: str, rungs: Mapping[str, Rung]) -> None:
+        """What is active of a model: from now on its name and its variants' may be labels."""
+        self._rungs[model] = rungs
+
+    def forget_models(self, models: Collection[str]) -> None:
+        """These models are no longer in the store."""
+        for model in models:
+            self._rungs.pop(model, None)
+
+    def labels_of(self, model: str, variant: str) -> tuple[str, str]:
+        """The names as labels: empty for what only a client knows."""
+        if model not in self._rungs:
+            return "", ""
+        return model, variant if variant in self._rungs[model] else ""
+
+    def load_failed(self, model: str, variant: str) -> None:
+        """Count one active version that could not be loaded."""
+        self._load_failures.labels(model, variant).inc()
+
+    def measure_memory(self) -> None:
+        """Note this process's resident memory."""
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        self._resident.set(pages * os.sysconf("SC_PAGE_SIZE"))
+
+    def exposition(self) -> bytes:
+        """Everything in the Prometheus text format."""
+        try:
+            live = list(self._live())
+        except (ServiceError, OSError) as error:
+            _LOG.error("a scrape could not read the job queue: %s", error)
+            self._scrape_errors.inc()
+            live = list(self._of_variants())
+        registry = CollectorRegistry()
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            text = generate_latest(registry)
+        else:
+            text = generate_latest(self._own)
+        asked = CollectorRegistry()
+        asked.register(_Asked(live))
+        return text + generate_latest(asked)
+
+    def _live(self) -> Iterator[Metric]:
+        yield from self._of_variants()
+        jobs = GaugeMetricFamily("slimrank_jobs", "Jobs in the queue's file.", labels=["state"])
+        for state, count in self._queue.counts().items():
+            jobs.add_metric([state], count)
+        yield jobs
+        durations = SummaryMetricFamily(
+            "slimrank_job_duration_seconds", "Duration of the last attempt of ended jobs.", labels=["state"]
+        )
+        for state, (count, seconds) in self._queue.durations().items():
+            durations.add_metric([state], count, seconds)
+        yield durations
+
+    def _of_variants(self) -> Iterator[Metric]:
+        both = ["model", "variant"]
+        info = GaugeMetricFamily("slimrank_active_info", "The active versions.", labels=[*both, "version"])
+        size = GaugeMetricFamily(
+            "slimrank_variant_bytes", "The active version's graph and weights.", labels=both
+        )
+        auc = GaugeMetricFamily(
+            "slimrank_variant_auc", "The active version's AUC on the test rows.", labels=both
+        )
+        ratio = GaugeMetricFamily(
+            "slimrank_variant_compression_ratio",
+            "The baseline's bytes over the active version's.",
+            labels=both,
+        )
+        for model, rungs in self._rungs.items():
+            for variant, rung in rungs.items():
+                info.add_metric([model, variant, rung.version], 1)
+                size.add_metric([model, variant], rung.report.size.artifact_bytes)
+                ratio.add_metric([model, variant], rung.report.size.compression_ratio)
+                if rung.report.quality is not None:
+                    auc.add_metric([model, variant], rung.report.quality.auc.value)
+        yield from (info, size, auc, ratio)
+
+
+class _Asked(Collector):
+    """Metrics that were made for one scrape."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics

@@ -1,0 +1,82 @@
+"""What a request asks, before any id has become an index, and what it is answered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.encoding import Array
+
+Candidates = Sequence[str] | Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
+"""Ids; or an object for each candidate; or a list for each feature."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A ranking request in raw values."""
+
+    user: Mapping[str, Any]
+    context: Mapping[str, Any]
+    candidates: Candidates | None
+    """None: the whole catalog but what is excluded."""
+    k: int | None = None
+    """How many of the best are wanted; None: all."""
+    variant: str = "auto"
+    deadline: float = float("inf")
+    """On the clock of time.perf_counter(), in seconds."""
+    exclude: Sequence[str] = ()
+    exclude_seen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """A request as the graph eats it: request features [1, ...], item features [rows, ...]."""
+
+    inputs: Mapping[str, Array]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Features, and what is needed to name the rows again."""
+
+    features: Features
+    item_ids: Sequence[str]
+    """Raw id of each row."""
+    catalog_rows: Array
+    """int64 [rows]: the catalog's row of each candidate; -1 for one that it does not have."""
+    unknown_items: Sequence[str]
+    unknown_user: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RankedItem:
+    """One line of a ranking; `rank` counts from 1."""
+
+    item_id: str
+    score: float
+    rank: int
+    display: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Timing:
+    """Milliseconds that a request spent in each stage."""
+
+    encode_ms: float = 0.0
+    queue_ms: float = 0.0
+    infer_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The answer: items best first, and who made it."""
+
+    variant: str
+    version: str
+    degraded_reason: str | None
+    items: Sequence[RankedItem]
+    unknown_items: Sequence[str]
+    unknown_user: bool
+    candidates: int
+    """Rows that were scored."""
+    timing: Timing = field(default_factory=Timing)

@@ -1,0 +1,143 @@
+"""The models in memory, kept like the store: a new active version is loaded and warmed first, and then swapped in."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
+
+from app.active import Active
+from app.backoff import Backoff
+from app.errors import ArtifactCorrupt, NotReady, UnknownModel
+from app.model_card import BASELINE, model_names
+from app.serving.loaded import LoadedModel, Loader
+from app.serving.metrics import Metrics
+from app.settings import Settings
+from app.store import ArtifactStore
+
+_LOG = logging.getLogger(__name__)
+
+
+class Registry:
+    """Holds a LoadedModel for each model of the store, and looks for changes every `poll_seconds`."""
+
+    def __init__(self, settings: Settings, store: ArtifactStore, metrics: Metrics) -> None:
+        self._settings = settings
+        self._store = store
+        self._metrics = metrics
+        # One thread: the sessions' own threads are what may use more cores, and requests stay first in, first out.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self._loader = Loader(store, settings, self._executor)
+        self._models: Mapping[str, LoadedModel] = MappingProxyType({})
+        self._retry_at: dict[str, tuple[float, Backoff]] = {}
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Load what is active, then keep watching."""
+        await self.refresh()
+        self._watch = asyncio.create_task(self._watch_store())
+
+    async def stop(self) -> None:
+        """Stop watching; what is loaded stays until the process ends."""
+        if self._watch:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def models(self) -> Mapping[str, LoadedModel]:
+        """The models in memory, by name."""
+        return self._models
+
+    def expected(self) -> list[str]:
+        """Names of the models that the models folder has, whether they are loaded or not."""
+        return model_names(self._settings.models)
+
+    def names(self) -> list[str]:
+        """Every model that is expected or in memory."""
+        return sorted({*self.expected(), *self._models})
+
+    def get(self, name: str) -> LoadedModel:
+        """The model in memory. Raises UnknownModel, and NotReady for one that is expected but not there yet."""
+        model = self._models.get(name)
+        if model is not None and model.variants:
+            return model
+        if model is not None or name in self.expected():
+            raise NotReady(
+                f"model {name!r} is not loaded yet; GET /health/ready says what is missing", model=name
+            )
+        raise UnknownModel(f"there is no model {name[:100]!r}; GET /v1/models lists them", model=name[:100])
+
+    def missing(self) -> dict[str, str]:
+        """For each model that cannot answer with its baseline or what the policy pins: what is missing."""
+        found = {}
+        for name in self.names():
+            model = self._models.get(name)
+            if model is None or not model.active.state.versions:
+                found[name] = "nothing of it is published yet"
+            elif BASELINE not in model.variants:
+                found[name] = "its baseline is not loaded"
+        return found
+
+    async def refresh(self) -> None:
+        """Take up what has changed in the store, one model at a time."""
+        models = dict(self._models)
+        present = await asyncio.to_thread(self._store.models)
+        for name in present:
+            models[name] = await self._refreshed(name)
+            self._models = MappingProxyType(dict(models))
+        gone = models.keys() - set(present)
+        self._models = MappingProxyType({name: one for name, one in models.items() if name not in gone})
+        self._metrics.forget_models(gone)
+
+    async def _refreshed(self, name: str) -> LoadedModel:
+        before = self._models.get(name)
+        try:
+            active = await asyncio.to_thread(self._store.active, name)
+            if before is not None and not self._is_stale(before, active):
+                return before
+            after = await asyncio.to_thread(self._loader.load, name, before)
+        except ArtifactCorrupt as error:
+            after = LoadedModel(
+                name,
+                before.active if before else Active(),
+                before.rungs if before else {},
+                before.variants if before else {},
+                {"": error.message},
+            )
+        self._note(name, before, after)
+        return after
+
+    def _is_stale(self, before: LoadedModel, active: Active) -> bool:
+        if active != before.active:
+            return True
+        moment, _ = self._retry_at.get(before.name, (0.0, None))
+        return bool(before.failures) and time.monotonic() >= moment
+
+    def _note(self, name: str, before: LoadedModel | None, after: LoadedModel) -> None:
+        """Say in the log and the metrics what was loaded and what was not; plan when to try again."""
+        for variant, one in after.variants.items():
+            old = before.variants.get(variant) if before else None
+            if old is not one:
+                _LOG.info("loaded %s/%s version %s", name, variant, one.rung.version)
+        for variant, reason in after.failures.items():
+            self._metrics.load_failed(name, variant)
+            if before is None or before.failures.get(variant) != reason:
+                _LOG.error("%s: not loaded: %s", name, reason)
+        if after.failures:
+            _, backoff = self._retry_at.get(name, (0.0, Backoff()))
+            self._retry_at[name] = (time.monotonic() + max(1.0, backoff.seconds_after(0.0)), backoff)
+        else:
+            self._retry_at.pop(name, None)
+        self._metrics.know(name, after.rungs)
+
+    async def _watch_store(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.poll_seconds)
+            self._metrics.measure_memory()
+            try:
+                await self.refresh()
+            except OSError as error:
+                # What is loaded goes on serving; the store may come back.
+                _LOG.error("the store cannot be read: %s", error.strerror)
