@@ -1,0 +1,153 @@
+// Fills the page from the service's own API. Everything shown is set as text, never as HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+const find = (id) => document.getElementById(id);
+
+function make(tag, attributes = {}, text = "") {
+  const one = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) one.setAttribute(name, value);
+  one.textContent = text;
+  return one;
+}
+
+function draw(tag, attributes, text = "") {
+  const one = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) one.setAttribute(name, value);
+  one.textContent = text;
+  find("plot").append(one);
+}
+
+async function ask(path, body) {
+  const options = body ? { method: "POST", body: JSON.stringify(body) } : {};
+  const response = await fetch(path, options);
+  const answer = await response.json();
+  if (!response.ok && answer.error) throw new Error(answer.error.message);
+  return answer;
+}
+
+const latencyAt = (variant, count) => variant.report.latency.find((one) => one.candidates === count);
+const size = (bytes) => (bytes >= 1e5 ? `${(bytes / 1e6).toFixed(2)} MB` : `${(bytes / 1e3).toFixed(1)} kB`);
+
+function showVariants(variants, counts) {
+  const table = find("variants");
+  const head = make("tr");
+  const times = counts.map((count) => `ms at ${count.toLocaleString("en")}`);
+  for (const title of ["variant", "size", "smaller", "AUC", "NDCG@10", ...times, "faster", "verdict"]) {
+    head.append(make("th", { scope: "col" }, title));
+  }
+  const rows = variants.map((variant) => {
+    const { quality, size: bytes } = variant.report;
+    const last = latencyAt(variant, counts.at(-1));
+    const row = make("tr");
+    row.append(
+      make("td", {}, variant.name + (variant.active ? "" : " (not active)")),
+      make("td", {}, size(bytes.artifact_bytes)),
+      make("td", {}, `${bytes.compression_ratio.toFixed(1)}x`),
+      make("td", {}, quality ? quality.auc.value.toFixed(4) : "-"),
+      make("td", {}, quality ? quality.ndcg_at_10.value.toFixed(4) : "-"),
+      ...counts.map((count) => make("td", {}, latencyAt(variant, count).p50_ms.toFixed(3))),
+      make("td", {}, last ? `${last.speedup.toFixed(1)}x` : "-"),
+    );
+    const verdict = make("td");
+    verdict.append(make("span", { class: variant.verdict }, variant.verdict), `: ${variant.reason}`);
+    row.append(verdict);
+    return row;
+  });
+  table.replaceChildren(head, ...rows);
+}
+
+function showPlot(variants, count) {
+  find("plot").replaceChildren();
+  find("count").textContent = count.toLocaleString("en");
+  const shown = variants.filter((one) => one.report.quality && latencyAt(one, count));
+  if (!shown.length) return;
+  const [left, right, top, bottom] = [60, 520, 20, 255];
+  const times = shown.map((one) => Math.log10(latencyAt(one, count).p50_ms));
+  const lows = shown.map((one) => one.report.quality.auc.low);
+  const highs = shown.map((one) => one.report.quality.auc.high);
+  const [t0, t1] = [Math.floor(Math.min(...times)), Math.ceil(Math.max(...times) + 1e-9)];
+  const [q0, q1] = [Math.min(...lows), Math.max(...highs)];
+  const x = (time) => left + ((time - t0) / (t1 - t0)) * (right - left);
+  const y = (auc) => bottom - ((auc - q0) / (q1 - q0 || 1)) * (bottom - top);
+  draw("line", { class: "axis", x1: left, y1: bottom, x2: right, y2: bottom });
+  draw("line", { class: "axis", x1: left, y1: top, x2: left, y2: bottom });
+  for (let power = t0; power <= t1; power += 1) {
+    draw("text", { class: "tick", x: x(power), y: bottom + 18, "text-anchor": "middle" }, `${10 ** power} ms`);
+  }
+  for (const auc of [q0, (q0 + q1) / 2, q1]) {
+    draw("text", { class: "tick", x: left - 8, y: y(auc) + 4, "text-anchor": "end" }, auc.toFixed(3));
+  }
+  shown.forEach((one, position) => {
+    const { auc } = one.report.quality;
+    const at = x(times[position]);
+    draw("line", { class: "bar", x1: at, x2: at, y1: y(auc.low), y2: y(auc.high) });
+    draw("circle", { class: `dot ${one.verdict}`, cx: at, cy: y(auc.value), r: 6 });
+    // Names of neighbours stand at different heights, so that they can be read.
+    draw("text", { x: at + 10, y: y(auc.value) + 4 + ((position % 3) - 1) * 16 }, one.name);
+  });
+}
+
+function showChoices(variants) {
+  const names = ["auto", ...variants.filter((one) => one.active).map((one) => one.name)];
+  find("variant").replaceChildren(...names.map((name) => make("option", { value: name }, name)));
+}
+
+async function showModel(name) {
+  const model = await ask(`v1/models/${encodeURIComponent(name)}`);
+  const { variants } = await ask(`v1/models/${encodeURIComponent(name)}/variants`);
+  find("about").textContent = [model.title, model.description].filter(Boolean).join(": ");
+  find("try").dataset.userKey = model.user_key ?? "user_id";
+  const counts = variants.length ? variants[0].report.latency.map((one) => one.candidates) : [];
+  showVariants(variants, counts);
+  showPlot(variants, counts.at(-1));
+  showChoices(variants);
+  const policy = model.policy.kind === "pinned" ? `pinned to ${model.policy.variant}` : "the fastest that passed";
+  find("status").textContent = model.ready
+    ? `${name} is ready: ${model.variants.length} variants loaded, auto takes ${policy}.`
+    : `${name} is not ready yet; its first compression may be under way. Load the page again in a while.`;
+}
+
+async function recommend(event) {
+  event.preventDefault();
+  const form = find("try");
+  const user = find("user").value.trim();
+  const body = {
+    user: user ? { [form.dataset.userKey]: user } : {},
+    k: Number(find("k").value),
+    variant: find("variant").value,
+  };
+  try {
+    const answer = await ask(`v1/models/${encodeURIComponent(find("model").value)}/recommend`, body);
+    const who = answer.unknown_user ? "an unknown user" : `user ${user}`;
+    find("answer").textContent = `For ${who}, by ${answer.variant} in ${answer.timing_ms.total.toFixed(1)} ms:`;
+    const items = answer.items.map((item) => {
+      const names = Object.values(item.display).filter((one) => one !== null);
+      const line = make("li", {}, names.join(", ") || item.item_id);
+      line.append(make("span", {}, ` ${item.item_id}, score ${item.score.toFixed(3)}`));
+      return line;
+    });
+    find("items").replaceChildren(...items);
+  } catch (error) {
+    find("answer").textContent = error.message;
+    find("items").replaceChildren();
+  }
+}
+
+async function begin() {
+  try {
+    const { models } = await ask("v1/models");
+    if (!models.length) throw new Error("The service has no models.");
+    find("model").replaceChildren(...models.map((one) => make("option", { value: one.name }, one.name)));
+    find("model").addEventListener("change", () => showModel(find("model").value).catch(fail));
+    find("try").addEventListener("submit", recommend);
+    await showModel(models[0].name);
+  } catch (error) {
+    fail(error);
+  }
+}
+
+function fail(error) {
+  find("status").textContent = `Something went wrong: ${error.message}`;
+}
+
+begin();
