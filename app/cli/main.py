@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": ("app.cli.serve", "Serve the models over HTTP, and compress them in the background."),
     "train": ("app.cli.train", "Train a model from its card, and write its checkpoint and encoder."),
     "compress": ("app.cli.compress", "Make, measure and publish the variants of a model now."),
+    "compressor": ("app.cli.compressor", "Do the compression jobs of a store, without serving."),
     "report": ("app.cli.report", "Show what each variant of a model costs and gains."),
     "data": ("app.cli.data", "Show the data of a model, or write the encoder fitted on it."),
     "rank": ("app.cli.rank", "Ask a running service to rank candidates."),
