@@ -62,18 +62,21 @@ class ArtifactStore:
 
     def manifests(self, model: str, variant: str) -> list[Manifest]:
         """The manifests of every published version of a variant, newest first. Raises ArtifactCorrupt."""
-        found = [read_manifest(path.parent) for path in self._manifests(model, variant)]
+        listed = (_read_if_there(path.parent) for path in self._manifests(model, variant))
+        found = [one for one in listed if one is not None]
         return sorted(found, key=lambda one: (one.created_unix_seconds, one.version), reverse=True)
 
     def manifest(self, model: str, variant: str, version: str) -> Manifest:
         """The manifest of one version. Raises UnknownVersion, ArtifactCorrupt."""
-        if not VERSION.fullmatch(version) or not (folder := self.folder(model, variant, version)).is_dir():
+        known = VERSION.fullmatch(version) is not None
+        manifest = _read_if_there(self.folder(model, variant, version)) if known else None
+        if manifest is None:
             raise UnknownVersion(
                 f"variant {variant!r} of model {model!r} has no version {version!r}",
                 variant=variant,
                 version=version,
             )
-        return read_manifest(folder)
+        return manifest
 
     def find(self, model: str, variant: str, inputs_sha256: str) -> Manifest | None:
         """The newest published version made from exactly these inputs, if there is one."""
@@ -83,10 +86,10 @@ class ArtifactStore:
 
     def verify(self) -> Iterator[tuple[str, ArtifactCorrupt | None]]:
         """Check every artifact and every active state; yields `model/variant/version` and what is wrong with it."""
-        for path in sorted(self.root.glob(f"*/*/*/{MANIFEST_FILE}")):
-            if path.parts[len(self.root.parts)].startswith("."):
-                continue
-            yield "/".join(path.parent.parts[-3:]), _fault(verify, path.parent)
+        for folder in sorted(self.root.glob("[!.]*/*/*")):
+            fault = _fault(verify, folder)
+            if fault is None or folder.exists():  # otherwise it has just been collected
+                yield "/".join(folder.parts[-3:]), fault
         for model in self.models():
             yield f"{model}/{ACTIVE_FILE}", _fault(self._check_active, model)
 
@@ -96,7 +99,7 @@ class ArtifactStore:
             return msgspec.json.decode((self.root / model / ACTIVE_FILE).read_bytes(), type=Active)
         except FileNotFoundError:
             return Active()
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ArtifactCorrupt(f"{model}/{ACTIVE_FILE} cannot be read: {error}") from error
 
     def activate(self, model: str, change: Callable[[State], State]) -> Active:
@@ -119,10 +122,11 @@ class ArtifactStore:
         """An empty folder to build an artifact in; it is gone afterwards, and swept later if this process dies."""
         staging = self.root / STAGING
         staging.mkdir(parents=True, exist_ok=True)
-        self._sweep(staging)
-        holder = Path(tempfile.mkdtemp(dir=staging))
-        lock = os.open(holder, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(staging):  # nobody else sweeps the new folder before its own lock is held
+            self._sweep(staging)
+            holder = Path(tempfile.mkdtemp(dir=staging))
+            lock = os.open(holder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         folder = holder / "artifact"
         folder.mkdir()
         try:
@@ -197,11 +201,8 @@ class ArtifactStore:
 
     def _remove(self, folder: Path) -> None:
         """Take the folder out of sight by a rename first: a reader sees all of an artifact or nothing of it."""
-        staging = self.root / STAGING
-        staging.mkdir(parents=True, exist_ok=True)
-        grave = Path(tempfile.mkdtemp(dir=staging))
-        folder.rename(grave / "artifact")
-        shutil.rmtree(grave)
+        with self.staged() as grave:
+            folder.rename(grave)
 
     @contextmanager
     def _writing(self, model: str) -> Iterator[None]:
@@ -219,7 +220,7 @@ class ArtifactStore:
             try:
                 lock = os.open(holder, os.O_RDONLY)
             except FileNotFoundError:
-                continue  # another writer has just removed it
+                continue  # its writer has just removed it
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(holder, ignore_errors=True)
@@ -227,6 +228,27 @@ class ArtifactStore:
                 pass  # its writer is alive
             finally:
                 os.close(lock)
+
+
+def _read_if_there(folder: Path) -> Manifest | None:
+    """The manifest; None when there is no such version, or when it has just been collected."""
+    try:
+        return read_manifest(folder)
+    except ArtifactCorrupt:
+        if folder.exists():
+            raise
+        return None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; it ends with the process, however that dies."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _fault(check: Callable[[Any], object], subject: object) -> ArtifactCorrupt | None:
