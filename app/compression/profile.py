@@ -53,7 +53,10 @@ def profile(
 
 
 def _interleaved(scorer: Scorer, baseline: Scorer, load: Load, samples: int) -> tuple[Array, Array]:
-    """Seconds of `samples` runs of the one and a third as many of the other, in turns of three and one."""
+    """Seconds of `samples` runs of the one and a third as many of the other, in turns of three and one.
+
+    The first run after a change of sides finds the other's data in the processor's caches and is not counted.
+    """
     for one in (scorer, baseline):
         for _ in range(_WARM_UP):
             one.run(load.inputs, load.row_request)
@@ -61,7 +64,9 @@ def _interleaved(scorer: Scorer, baseline: Scorer, load: Load, samples: int) -> 
     ours = np.empty((turns, 3))
     theirs = np.empty(turns)
     for turn in range(turns):
+        _seconds(baseline, load)
         theirs[turn] = _seconds(baseline, load)
+        _seconds(scorer, load)
         for run in range(3):
             ours[turn, run] = _seconds(scorer, load)
     return ours.ravel(), theirs

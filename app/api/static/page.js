@@ -32,7 +32,7 @@ function showVariants(variants, counts) {
   const table = find("variants");
   const head = make("tr");
   const times = counts.map((count) => `ms at ${count.toLocaleString("en")}`);
-  for (const title of ["variant", "size", "smaller", "AUC", "NDCG@10", ...times, "faster", "verdict"]) {
+  for (const title of ["variant", "verdict", "size", "smaller", "AUC", "NDCG@10", ...times, "faster"]) {
     head.append(make("th", { scope: "col" }, title));
   }
   const rows = variants.map((variant) => {
@@ -41,6 +41,7 @@ function showVariants(variants, counts) {
     const row = make("tr");
     row.append(
       make("td", {}, variant.name + (variant.active ? "" : " (not active)")),
+      make("td", { class: variant.verdict }, variant.verdict),
       make("td", {}, size(bytes.artifact_bytes)),
       make("td", {}, `${bytes.compression_ratio.toFixed(1)}x`),
       make("td", {}, quality ? quality.auc.value.toFixed(4) : "-"),
@@ -48,12 +49,11 @@ function showVariants(variants, counts) {
       ...counts.map((count) => make("td", {}, latencyAt(variant, count).p50_ms.toFixed(3))),
       make("td", {}, last ? `${last.speedup.toFixed(1)}x` : "-"),
     );
-    const verdict = make("td");
-    verdict.append(make("span", { class: variant.verdict }, variant.verdict), `: ${variant.reason}`);
-    row.append(verdict);
     return row;
   });
   table.replaceChildren(head, ...rows);
+  const reasons = variants.map((variant) => make("li", {}, `${variant.name}: ${variant.reason}.`));
+  find("reasons").replaceChildren(...reasons);
 }
 
 function showPlot(variants, count) {
@@ -61,7 +61,7 @@ function showPlot(variants, count) {
   find("count").textContent = count.toLocaleString("en");
   const shown = variants.filter((one) => one.report.quality && latencyAt(one, count));
   if (!shown.length) return;
-  const [left, right, top, bottom] = [60, 520, 20, 255];
+  const [left, right, top, bottom] = [60, 600, 70, 265];
   const times = shown.map((one) => Math.log10(latencyAt(one, count).p50_ms));
   const lows = shown.map((one) => one.report.quality.auc.low);
   const highs = shown.map((one) => one.report.quality.auc.high);
@@ -77,13 +77,17 @@ function showPlot(variants, count) {
   for (const auc of [q0, (q0 + q1) / 2, q1]) {
     draw("text", { class: "tick", x: left - 8, y: y(auc) + 4, "text-anchor": "end" }, auc.toFixed(3));
   }
-  shown.forEach((one, position) => {
+  const byTime = [...shown.keys()].sort((a, b) => times[a] - times[b]);
+  byTime.forEach((position, place) => {
+    const one = shown[position];
     const { auc } = one.report.quality;
     const at = x(times[position]);
+    // Names of neighbours stand in different rows above, so that they can be read.
+    const row = 14 + (place % 4) * 15;
+    draw("line", { class: "axis", x1: at, x2: at, y1: row + 4, y2: y(auc.high) });
+    draw("text", { x: at, y: row, "text-anchor": "middle" }, one.name);
     draw("line", { class: "bar", x1: at, x2: at, y1: y(auc.low), y2: y(auc.high) });
     draw("circle", { class: `dot ${one.verdict}`, cx: at, cy: y(auc.value), r: 6 });
-    // Names of neighbours stand at different heights, so that they can be read.
-    draw("text", { x: at + 10, y: y(auc.value) + 4 + ((position % 3) - 1) * 16 }, one.name);
   });
 }
 
