@@ -110,7 +110,10 @@ class Catalog:
                 seen_items=_load(folder, "seen.items"),
             )
         except (OSError, ValueError, msgspec.MsgspecError) as error:
-            raise ArtifactCorrupt(f"the catalog {folder.name} cannot be read: {error}") from error
+            reason = str(error)
+            if isinstance(error, OSError):  # whose text may have the path, which is not for clients
+                reason = f"{Path(error.filename or folder).name}: {error.strerror}"
+            raise ArtifactCorrupt(f"the catalog {folder.name} cannot be read: {reason}") from error
 
     def _check(self) -> None:
         num_items, num_users = len(self.item_ids), len(self.user_ids)
@@ -123,12 +126,13 @@ class Catalog:
         if len(self._item_rows) != num_items or len(self._user_rows) != num_users:
             raise ArtifactCorrupt("the catalog names an item or a user twice")
         offsets = self.seen_offsets
-        ordered = (
-            offsets.shape == (num_users + 1,) and offsets[0] == 0 and bool((np.diff(offsets) >= 0).all())
-        )
+        shaped = offsets.shape == (num_users + 1,) and offsets.dtype == np.int64
+        ordered = shaped and offsets[0] == 0 and bool((np.diff(offsets) >= 0).all())
         if not ordered or offsets[-1] != len(self.seen_items):
             raise ArtifactCorrupt("the catalog's seen items do not fit its users")
-        if self.seen_items.size and not (self.seen_items.min() >= 0 and self.seen_items.max() < num_items):
+        seen = self.seen_items
+        inside = not seen.size or (seen.min() >= 0 and seen.max() < num_items)
+        if not inside or seen.ndim != 1 or seen.dtype != np.int32:
             raise ArtifactCorrupt("the catalog's seen items do not fit its items")
 
 
@@ -139,7 +143,5 @@ def _check_array(feature: Feature, values: Array, rows: int) -> None:
 
 
 def _load(folder: Path, name: str) -> Array:
-    # An empty array cannot be mapped, so it is read.
-    path = folder / f"{name}.npy"
-    values = np.load(path, mmap_mode="r", allow_pickle=False)
-    return np.asarray(values)
+    """Map an array. Unlike np.load, this takes nothing but a .npy file: no pickle, no archive."""
+    return np.asarray(np.lib.format.open_memmap(folder / f"{name}.npy", mode="r"))
