@@ -1,11 +1,12 @@
 """What tests of processes share: bounded waits, a look at /proc, and a service of small real parts."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ import httpx2
 from app.jobs import QUEUE_FILE, JobQueue
 
 PROGRAMS = Path(__file__).parent / "programs"
+SMALL_SERVICE = (sys.executable, str(PROGRAMS / "small_service.py"))
+REAL_SERVICE = (sys.executable, "-m", "app.cli.main", "serve")
 WAIT_SECONDS = 60.0
 
 
@@ -105,10 +108,11 @@ class Service:
 
 
 @contextmanager
-def service(folder: Path, *, wait: bool = True, **settings: Any) -> Iterator[Service]:
+def service(
+    folder: Path, *, wait: bool = True, command: Sequence[str] = SMALL_SERVICE, **settings: Any
+) -> Iterator[Service]:
     """A running service (with `wait`, one that answers); what is left of it at the end is killed."""
     settings = {"port": 0, "store": folder / "store", "models": folder / "models", **settings}
-    command = [sys.executable, str(PROGRAMS / "small_service.py")]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -118,10 +122,12 @@ def service(folder: Path, *, wait: bool = True, **settings: Any) -> Iterator[Ser
             start_new_session=True,
         )
     assert process.stdout is not None
-    running = Service(process, process.stdout.readline().decode().strip(), folder)
+    said = process.stdout.readline().decode()
+    url = re.search(r"http://\S+", said)
+    running = Service(process, url[0] if url else said.strip(), folder)
     try:
         if wait:
-            running.get("/pid")
+            running.get("/pid" if command == SMALL_SERVICE else "/health/live")
         yield running
     finally:
         running.children()

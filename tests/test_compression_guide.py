@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from app.compression.recipe import read_steps
-from app.compression.technique import techniques
 from app.compression.teaching import TeachingConfig
+from app.compression.technique import techniques
 from app.model_card import Recipe, read_card
 from pydantic.fields import FieldInfo
 

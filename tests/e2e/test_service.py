@@ -1,0 +1,165 @@
+"""The real service: supervisor, workers, compressor, store and queue, as `slimrank serve` runs them."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from app.store import ArtifactStore
+
+from tests.e2e.load import BODY, continuous_load
+from tests.processes import REAL_SERVICE, Service, eventually, service
+from tests.small_model import SmallModel, trained_small_model
+
+KEY = "a-key-of-the-tests"
+ADMIN = {"Authorization": f"Bearer {KEY}"}
+
+
+@contextmanager
+def running(small: SmallModel, **settings: Any) -> Iterator[Service]:
+    folder = small.models.parent
+    settings = {"admin_key": KEY, "cache": small.cache, "poll_seconds": 0.1, **settings}
+    with service(folder, command=REAL_SERVICE, **settings) as one:
+        yield one
+
+
+def is_ready(one: Service) -> bool:
+    return httpx2.get(one.url + "/health/ready", timeout=10).status_code == 200
+
+
+def rank(one: Service, **changes: Any) -> httpx2.Response:
+    return httpx2.post(one.url + "/v1/models/clicks/rank", json=BODY | changes, timeout=10)
+
+
+def admin(one: Service, method: str, path: str, body: Any = None) -> Any:
+    response = httpx2.request(method, f"{one.url}/admin{path}", json=body, headers=ADMIN, timeout=10)
+    assert response.status_code < 300, response.text
+    return response.json()
+
+
+def finished(one: Service, job: str) -> Any:
+    """The job, once it has ended."""
+
+    def ended() -> Any:
+        found = admin(one, "GET", f"/jobs/{job}")
+        return found if found["state"] in {"succeeded", "failed", "cancelled"} else None
+
+    return eventually(ended, "the end of the job", 120)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallModel:
+    return trained_small_model(tmp_path_factory.mktemp("trained"))
+
+
+def copy_of(trained: SmallModel, folder: Path) -> SmallModel:
+    trained.store_folder.mkdir(exist_ok=True)
+    return trained.copy(folder)
+
+
+def test_an_empty_store_is_filled_served_and_then_reused(trained: SmallModel, tmp_path: Path) -> None:
+    small = copy_of(trained, tmp_path)
+    with running(small) as one:
+        first = httpx2.get(one.url + "/health/ready", timeout=10)
+        assert first.status_code == 503
+        assert first.json()["models"]["clicks"]["missing"]
+        assert rank(one).status_code == 503
+        eventually(lambda: is_ready(one), "the baseline", 120)
+        assert rank(one).status_code == 200
+        jobs = admin(one, "GET", "/jobs")["jobs"]
+        assert finished(one, jobs[0]["id"])["state"] == "succeeded"
+        eventually(lambda: len(one.get("/health/ready")["models"]["clicks"]["loaded"]) == 3, "all variants")
+        variants = one.get("/v1/models/clicks/variants")["variants"]
+        assert [v["name"] for v in variants] == ["baseline", "int8-dynamic", "int8-static"]
+        assert [v["verdict"] for v in variants][:2] == ["baseline", "rejected"]
+        one.signal(signal.SIGTERM)
+        assert one.exit_code() == 0
+        one.leaves_nobody()
+    with running(small) as one:
+        eventually(lambda: is_ready(one), "the published store")
+        assert rank(one).status_code == 200
+        assert len(admin(one, "GET", "/jobs")["jobs"]) == 1
+
+
+def test_no_request_fails_while_variants_are_made_and_swapped(
+    small_model: SmallModel, tmp_path: Path
+) -> None:
+    small = small_model.copy(tmp_path)
+    with running(small, workers=2) as one:
+        eventually(lambda: is_ready(one), "the published store")
+        with continuous_load(one.url) as load:
+            load.wait_for(50)
+            job = admin(one, "POST", "/models/clicks/compress", {"force": True})
+            assert finished(one, job["id"])["state"] == "succeeded"
+            load.wait_for(50)
+            admin(
+                one,
+                "POST",
+                "/models/clicks/activate",
+                {"policy": {"kind": "pinned", "variant": "int8-static"}},
+            )
+            eventually(lambda: any(v == "int8-static" for v, _ in load.versions), "the pinned variant")
+            admin(one, "POST", "/models/clicks/rollback")
+            load.wait_for(50)
+        assert load.failures == []
+        assert set(load.outcomes) == {"200"}
+
+
+def test_a_killed_worker_comes_back_and_the_others_go_on(small_model: SmallModel, tmp_path: Path) -> None:
+    small = small_model.copy(tmp_path)
+    with running(small, workers=2, compressor=False) as one:
+        eventually(lambda: is_ready(one), "the published store")
+        with continuous_load(one.url) as load:
+            load.wait_for(20)
+            for _ in range(3):
+                victim = one.children()[0]
+                os.kill(victim, signal.SIGKILL)
+                eventually(lambda gone=victim: gone not in one.children(), "the death")
+                eventually(lambda: len(one.children()) == 2, "the next worker")
+                load.wait_for(20)
+        # Only what the dead workers had in their hands may be lost, and nothing is answered wrongly.
+        assert set(load.outcomes) <= {"200", "ReadError", "RemoteProtocolError", "ConnectError"}
+        assert load.outcomes.total() - load.answered <= 3 * 3
+
+
+def test_a_running_job_can_be_cancelled(trained: SmallModel, tmp_path: Path) -> None:
+    small = copy_of(trained, tmp_path)
+    with running(small) as one:
+        eventually(
+            lambda: admin(one, "GET", "/jobs")["jobs"][0]["state"] == "running", "the start of the job"
+        )
+        job = admin(one, "GET", "/jobs")["jobs"][0]["id"]
+        assert admin(one, "DELETE", f"/jobs/{job}")["cancel_requested"]
+        assert finished(one, job)["state"] == "cancelled"
+        assert [fault for _, fault in ArtifactStore(small.store_folder).verify() if fault] == []
+
+
+def test_a_recipe_of_a_request_becomes_a_variant_that_can_be_asked_for(
+    small_model: SmallModel, tmp_path: Path
+) -> None:
+    small = small_model.copy(tmp_path)
+    with running(small) as one:
+        recipe = {"name": "per-tensor", "steps": [{"technique": "quantize_static", "per_channel": False}]}
+        job = admin(one, "POST", "/models/clicks/compress", {"recipe": recipe})
+        assert finished(one, job["id"])["result"]["variants"][-1]["variant"] == "per-tensor"
+        eventually(lambda: rank(one, variant="per-tensor").status_code == 200, "the new variant")
+        bad = {"name": "bad", "steps": [{"technique": "no_such_technique"}]}
+        failed = finished(one, admin(one, "POST", "/models/clicks/compress", {"recipe": bad})["id"])
+        assert failed["state"] == "failed"
+        assert "no_such_technique" in failed["error"]
+
+
+def test_a_worker_holds_no_compression_library(small_model: SmallModel, tmp_path: Path) -> None:
+    small = small_model.copy(tmp_path)
+    with running(small, compressor=False) as one:
+        eventually(lambda: is_ready(one), "the published store")
+        assert rank(one).status_code == 200
+        (worker,) = one.children()
+        mapped = Path(f"/proc/{worker}/maps").read_text()
+        assert "onnxruntime" in mapped
+        for library in ("torch", "polars", "scipy", "sklearn", "safetensors"):
+            assert f"/{library}/" not in mapped
