@@ -148,6 +148,8 @@ class ArtifactStore:
         target = self.folder(complete.model, complete.variant, complete.version)
         target.parent.mkdir(parents=True, exist_ok=True)
         with self._writing(complete.model):
+            if target.exists() and _fault(verify, target) is not None:
+                self._remove(target)  # it is damaged, and its content is here again
             if not target.exists():
                 folder.rename(target)
                 _sync(target.parent)

@@ -60,6 +60,15 @@ def test_publishing_the_same_again_gives_what_is_there(store: ArtifactStore) -> 
     assert publish(store, a_manifest(), b"another graph").version != first.version
 
 
+@pytest.mark.parametrize("name", [GRAPH_FILE, MANIFEST_FILE])
+def test_publishing_the_same_again_repairs_what_is_damaged(store: ArtifactStore, name: str) -> None:
+    first = publish(store, a_manifest())
+    (folder_of(store, first) / name).write_bytes(b"damaged")
+    assert publish(store, a_manifest()).version == first.version
+    assert faults(store) == {}
+    assert list((store.root / STAGING).iterdir()) == []
+
+
 def test_what_was_staged_and_not_published_is_gone(store: ArtifactStore) -> None:
     with store.staged() as folder:
         assert list(folder.iterdir()) == []
