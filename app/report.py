@@ -17,26 +17,33 @@ class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Against the truth, on the test rows; ratios are to the baseline, by a paired bootstrap."""
+    """Against the truth, on the test rows; ratios are to the baseline, by a paired bootstrap.
+
+    None stands for what these rows cannot tell: `gauc` where no user has rows of both classes, the figures of lists
+    where no user has a positive row and enough items never met.
+    """
 
     rows: int
     users: int
     auc: Interval
     auc_ratio: Interval
-    gauc: float
+    gauc: float | None
     log_loss: float
     normalized_entropy: float
     calibration_error: float
-    ndcg_at_10: Interval
-    ndcg_at_10_ratio: Interval
-    hit_rate_at_10: Interval
+    ndcg_at_10: Interval | None
+    ndcg_at_10_ratio: Interval | None
+    hit_rate_at_10: Interval | None
 
 
 class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Against the baseline's own scores; `batch_difference` is how much a row's score moves with its neighbours."""
+    """Against the baseline's own scores; `batch_difference` is how much a row's score moves with its neighbours.
 
-    overlap_at_10: float
-    kendall_tau: float
+    `overlap_at_10` and `kendall_tau` are None where there are no lists.
+    """
+
+    overlap_at_10: float | None
+    kendall_tau: float | None
     largest_score_difference: float
     distinct_score_ratio: float
     batch_difference: float
@@ -83,7 +90,11 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything measured of one variant. `quality`, `agreement` are None where the model has no evaluation rows."""
+    """Everything measured of one variant.
+
+    `quality` and `agreement` are None where the model has no evaluation rows; `quality` also where they are all of
+    one class.
+    """
 
     quality: Quality | None
     agreement: Agreement | None

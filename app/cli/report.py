@@ -83,8 +83,8 @@ def _table(model: str, found: dict[str, tuple[Manifest, Report]]) -> Table:
             _bytes(one.size.artifact_bytes),
             f"{one.size.compression_ratio:.1f}x",
             _interval(one.quality.auc) if one.quality else "-",
-            f"{one.quality.ndcg_at_10.value:.4f}" if one.quality else "-",
-            f"{one.agreement.overlap_at_10:.3f}" if one.agreement else "-",
+            f"{one.quality.ndcg_at_10.value:.4f}" if one.quality and one.quality.ndcg_at_10 else "-",
+            _number(one.agreement.overlap_at_10 if one.agreement else None),
             *(_latency(one, count) for count in _COUNTS),
             f"[{_COLOURS.get(outcome, 'white')}]{outcome}[/]",
         )
@@ -94,6 +94,10 @@ def _table(model: str, found: dict[str, tuple[Manifest, Report]]) -> Table:
 def _latency(report: Report, candidates: int) -> str:
     one = report.latency_at(candidates)
     return f"{one.p50_ms:.2f} / {one.p99_ms:.2f}" if one else "-"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _interval(one: Interval) -> str:

@@ -13,9 +13,9 @@ from app.cli.options import with_settings
 from app.cli.progress import shown_progress
 from app.compression.evaluate import Evaluation
 from app.compression.scorer import Scorer
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, DataUnavailable
 from app.model_card import ModelCard, read_card
-from app.report import Quality
+from app.report import Interval, Quality
 from app.settings import Settings
 from app.training.data.source import Place
 from app.training.export import export
@@ -55,6 +55,7 @@ def train_model(
 
 
 def _run(card: ModelCard, place: Place, *, keep: bool) -> Quality:
+    """Train, show, and give the quality. Raises DataUnavailable when the test rows are all of one class."""
     seed = card.training.get("seed", 0)
     with shown_progress(f"{card.name}, seed {seed}") as progress:
         trained = train(card, place, progress)
@@ -89,7 +90,16 @@ def _quality(trained: Trained) -> Quality:
     with tempfile.TemporaryDirectory() as folder:
         write_graph(export(trained.module, trained.encoder), Path(folder))
         evaluation = Evaluation(trained.prepared, Scorer(Path(folder)))
-    return evaluation.quality(evaluation.baseline)
+        quality = evaluation.quality(evaluation.baseline)
+    if quality is None:
+        raise DataUnavailable("the test rows are all of one class: there is no AUC to measure")
+    return quality
+
+
+def _number(value: Interval | float | None) -> str:
+    if isinstance(value, Interval):
+        value = value.value
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _table(trained: Trained, quality: Quality, title: str) -> Table:
@@ -102,10 +112,13 @@ def _table(trained: Trained, quality: Quality, title: str) -> Table:
         ("validation AUC", f"{max(fit.validation_auc):.4f}"),
         ("test rows", f"{quality.rows:,}"),
         ("test AUC", f"{quality.auc.value:.4f}  [{quality.auc.low:.4f}, {quality.auc.high:.4f}]"),
-        ("GAUC", f"{quality.gauc:.4f}"),
+        ("GAUC", _number(quality.gauc)),
         ("log loss", f"{quality.log_loss:.4f}"),
-        ("NDCG@10, 1 positive among 100", f"{quality.ndcg_at_10.value:.4f}"),
-        ("hit rate@10, 1 positive among 100", f"{quality.hit_rate_at_10.value:.4f}"),
+        ("NDCG@10, 1 positive among 100", _number(quality.ndcg_at_10)),
+        (
+            "hit rate@10, 1 positive among 100",
+            _number(quality.hit_rate_at_10),
+        ),
     ]
     for name, value in rows:
         table.add_row(name, value)

@@ -6,6 +6,7 @@ test row, one of those positives among candidates that the user never interacted
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from app.compression.scorer import Scorer
 from app.encoding import Array
-from app.report import Agreement, Quality, Slice
+from app.report import Agreement, Interval, Quality, Slice
 from app.schema import Side
 from app.training import metrics
 from app.training.rows import Prepared, Rows
@@ -70,23 +71,21 @@ class Evaluation:
             batch_difference=self._batch_difference(scorer),
         )
 
-    def quality(self, scores: Scores) -> Quality:
-        """Quality against the truth, with the ratios to the baseline."""
+    def quality(self, scores: Scores) -> Quality | None:
+        """Quality against the truth, with the ratios to the baseline; None where all rows are of one class."""
         labels = self.rows.labels
+        if len(np.unique(labels >= 0.5)) < 2:
+            return None
         auc, auc_ratio = metrics.auc_intervals(labels, scores.rows, self.baseline.rows, self.seed)
-        ranks, base_ranks = metrics.rank_of_first(scores.lists), metrics.rank_of_first(self.baseline.lists)
-        ndcg, ndcg_ratio = metrics.mean_intervals(
-            metrics.ndcg_of_rank(ranks), metrics.ndcg_of_rank(base_ranks), self.seed
-        )
-        hits, _ = metrics.mean_intervals(
-            metrics.hit_of_rank(ranks), metrics.hit_of_rank(base_ranks), self.seed
-        )
+        ndcg, ndcg_ratio = self._of_lists(scores, metrics.ndcg_of_rank)
+        hits, _ = self._of_lists(scores, metrics.hit_of_rank)
+        gauc = metrics.gauc(labels, scores.rows, self.rows.user_row)
         return Quality(
             rows=len(labels),
-            users=len(ranks),
+            users=len(self.lists.row),
             auc=auc,
             auc_ratio=auc_ratio,
-            gauc=metrics.gauc(labels, scores.rows, self.rows.user_row),
+            gauc=None if np.isnan(gauc) else gauc,
             log_loss=metrics.log_loss(labels, scores.rows),
             normalized_entropy=metrics.normalized_entropy(labels, scores.rows),
             calibration_error=metrics.calibration_error(labels, scores.rows),
@@ -98,15 +97,25 @@ class Evaluation:
     def agreement(self, scores: Scores) -> Agreement:
         """Agreement with the baseline's own scores."""
         base = self.baseline
+        lists = len(base.lists)
         distinct = len(np.unique(scores.rows)) / max(1, len(np.unique(base.rows)))
         return Agreement(
-            overlap_at_10=metrics.overlap_at_k(scores.lists, base.lists),
-            kendall_tau=metrics.kendall_tau(scores.lists, base.lists),
+            overlap_at_10=metrics.overlap_at_k(scores.lists, base.lists) if lists else None,
+            kendall_tau=metrics.kendall_tau(scores.lists, base.lists) if lists else None,
             largest_score_difference=float(np.abs(scores.rows - base.rows).max(initial=0.0)),
             distinct_score_ratio=distinct,
             batch_difference=scores.batch_difference,
             unknown_user_difference=float(np.abs(scores.unknown_user - base.unknown_user).max(initial=0.0)),
         )
+
+    def _of_lists(
+        self, scores: Scores, of_rank: Callable[[Array], Array]
+    ) -> tuple[Interval | None, Interval | None]:
+        """A metric of the ranks of the held-out positives, and its ratio to the baseline's."""
+        if not len(scores.lists):
+            return None, None
+        ours, theirs = (of_rank(metrics.rank_of_first(one.lists)) for one in (scores, self.baseline))
+        return metrics.mean_intervals(ours, theirs, self.seed)
 
     def slices(self, scores: Scores) -> list[Slice]:
         """AUC where data are thin: the quarter of users with the fewest training rows; all but the top items."""

@@ -16,7 +16,7 @@ NOISE = 0.05
 def judge(report: Report, budget: Budget) -> Verdict:
     """The verdict on a variant that was measured against the baseline."""
     if report.quality is None or report.agreement is None:
-        return Verdict("rejected", "the model has no evaluation rows, so its quality cannot be proven")
+        return Verdict("rejected", "there are no test rows of both classes, so its quality cannot be proven")
     fault = (
         _quality_fault(report.quality, budget)
         or _stability_fault(report.agreement, budget)
@@ -32,10 +32,14 @@ def _quality_fault(quality: Quality, budget: Budget) -> str | None:
     # A ratio that is not a number compares false: it must not slip through.
     if not kept >= budget.auc:
         return f"it keeps {kept:.3%} of the baseline's AUC at the lower bound, and the budget asks for {budget.auc:.3%}"
+    if budget.ndcg_at_10 is None:
+        return None
+    asked = f"and the budget asks for {budget.ndcg_at_10:.3%}"
+    if quality.ndcg_at_10_ratio is None:
+        return f"its NDCG@10 cannot be measured on these test rows, {asked}"
     kept = quality.ndcg_at_10_ratio.low
-    if budget.ndcg_at_10 is not None and not kept >= budget.ndcg_at_10:
-        asked = f"{budget.ndcg_at_10:.3%}"
-        return f"it keeps {kept:.3%} of the baseline's NDCG@10 at the lower bound, and the budget asks for {asked}"
+    if not kept >= budget.ndcg_at_10:
+        return f"it keeps {kept:.3%} of the baseline's NDCG@10 at the lower bound, {asked}"
     return None
 
 

@@ -8,6 +8,7 @@ import onnxruntime as ort
 
 from app.artifact import GRAPH_FILE
 from app.encoding import Array
+from app.errors import CompressionFailed
 from app.schema import ROW_REQUEST, SCORE
 from app.training.rows import Rows
 
@@ -27,11 +28,16 @@ class Scorer:
         self._wanted = {one.name for one in self.session.get_inputs()}
 
     def run(self, inputs: Mapping[str, Array], row_request: Array) -> Array:
-        """Scores float32 [num_candidates] of graph inputs: request features [num_requests, ...], items per row."""
+        """Scores float32 [num_candidates] of graph inputs: request features [num_requests, ...], items per row.
+
+        Raises CompressionFailed when a score is not a finite number.
+        """
         feed = {name: values for name, values in inputs.items() if name in self._wanted}
         if ROW_REQUEST in self._wanted:
             feed[ROW_REQUEST] = row_request
         scores: Array = self.session.run([SCORE], feed)[0]
+        if not np.isfinite(scores).all():
+            raise CompressionFailed("the graph gives scores that are not finite numbers")
         return scores
 
     def score_rows(self, rows: Rows) -> Array:

@@ -11,7 +11,8 @@ from app.errors import ConfigurationError
 
 def save_weights(module: nn.Module, path: Path, metadata: dict[str, str]) -> None:
     """Write every parameter and buffer, with texts that say what they belong to."""
-    weights = {name: value.contiguous() for name, value in module.state_dict().items()}
+    # A weight that a module uses twice is written under both names; safetensors refuses memory that is shared.
+    weights = {name: value.detach().clone().contiguous() for name, value in module.state_dict().items()}
     save_file(weights, path, metadata)
 
 

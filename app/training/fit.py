@@ -18,6 +18,7 @@ from app.training.rows import Rows
 
 Progress = Callable[[float, str], None]
 PREDICT_ROWS = 8192
+DIVERGED = "training diverged: the loss is not a number; lower learning_rate"
 
 
 class TrainingConfig(BaseModel):
@@ -108,7 +109,10 @@ def fit(module: nn.Module, lesson: Lesson, config: TrainingConfig, progress: Pro
     best: dict[str, Tensor] = {}
     for epoch in range(1, config.epochs + 1):
         _epoch(module, batches, goals, optimizer, (config, rng))
-        history.append(auc(validation.labels, predict(module, validation)))
+        logits = predict(module, validation)
+        if not np.isfinite(logits).all():
+            raise CompressionFailed(DIVERGED)
+        history.append(auc(validation.labels, logits))
         best_epoch = int(np.argmax(history)) + 1
         if epoch == best_epoch:
             best = {name: value.clone() for name, value in module.state_dict().items()}
@@ -152,7 +156,7 @@ def _epoch(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if not torch.isfinite(loss):
-            raise CompressionFailed("training diverged: the loss is not a number; lower learning_rate")
+            raise CompressionFailed(DIVERGED)
 
 
 def _groups(module: nn.Module, config: TrainingConfig) -> list[dict[str, object]]:

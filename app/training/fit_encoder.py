@@ -75,5 +75,7 @@ def _scale(feature: NumberFeature, values: pl.Series) -> Scale:
         numbers = np.log1p(numbers)
     if not numbers.size:
         return Scale(0.0, 1.0)
-    # A constant column has no spread; any positive deviation encodes it as 0.
-    return Scale(float(numbers.mean()), float(numbers.std()) or 1.0)
+    if numbers.min() == numbers.max():
+        # No spread: any positive deviation encodes the constant as 0. Rounding would give numbers.std() above 0.
+        return Scale(float(numbers[0]), 1.0)
+    return Scale(float(numbers.mean()), float(numbers.std()))

@@ -85,6 +85,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
     Two models may each have a module `ranker`: the second must not be given the first one's.
     """
+    folder = folder.absolute()  # as a module's __file__ is
     sys.path.insert(0, str(folder))
     importlib.invalidate_caches()
     try:

@@ -45,7 +45,7 @@ function showVariants(variants, counts) {
       make("td", {}, size(bytes.artifact_bytes)),
       make("td", {}, `${bytes.compression_ratio.toFixed(1)}x`),
       make("td", {}, quality ? quality.auc.value.toFixed(4) : "-"),
-      make("td", {}, quality ? quality.ndcg_at_10.value.toFixed(4) : "-"),
+      make("td", {}, quality?.ndcg_at_10 ? quality.ndcg_at_10.value.toFixed(4) : "-"),
       ...counts.map((count) => make("td", {}, latencyAt(variant, count).p50_ms.toFixed(3))),
       make("td", {}, last ? `${last.speedup.toFixed(1)}x` : "-"),
     );

@@ -92,27 +92,31 @@ def _interactions(frame: pl.DataFrame, data: Data, schema: FeatureSchema) -> pl.
     _need(frame, [*keys, data.label.column, *context], "interactions", data.source)
     if frame.is_empty():
         raise DataUnavailable(f"data source {data.source!r} has no interactions")
-    value = pl.col(data.label.column)
-    label = value if data.label.at_least is None else value >= data.label.at_least
-    try:
-        labelled = frame.with_columns(
-            *(pl.col(key).cast(pl.String) for key in keys), label.cast(pl.Float32, strict=True).alias(LABEL)
-        )
-    except pl.exceptions.PolarsError as error:
-        column = data.label.column
-        raise DataUnavailable(
-            f"the label column {column!r} of {data.source!r} does not hold numbers"
-        ) from error
-    _check_labels(labelled, keys, data)
-    kept = [*keys, LABEL, *([TIMESTAMP] if TIMESTAMP in labelled.columns else []), *context]
+    times = [TIMESTAMP] if TIMESTAMP in frame.columns else []
+    labelled = frame.with_columns(
+        *(pl.col(key).cast(pl.String) for key in keys),
+        _numbers(frame, data.label.column, pl.Float32, data).alias(LABEL),
+        *(_numbers(frame, name, pl.Int64, data) for name in times),
+    )
+    if data.label.at_least is not None:
+        labelled = labelled.with_columns((pl.col(LABEL) >= data.label.at_least).cast(pl.Float32))
+    _check_labels(labelled, [*keys, *times], data)
+    kept = [*keys, LABEL, *times, *context]
     # Columns that no feature names, such as a true probability or the raw rating, stay for whoever measures.
     return labelled.select(*kept, pl.exclude(kept))
 
 
-def _check_labels(frame: pl.DataFrame, keys: list[str], data: Data) -> None:
-    for column in (*keys, LABEL):
-        missing = frame[column].null_count() + (int(frame[column].is_nan().sum()) if column == LABEL else 0)
-        if missing:
+def _numbers(frame: pl.DataFrame, column: str, dtype: type[pl.DataType], data: Data) -> pl.Series:
+    """A column of numbers or booleans in another type; a NaN, which polars puts above every number, is missing."""
+    values = frame[column]
+    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
+        raise DataUnavailable(f"the column {column!r} of {data.source!r} does not hold numbers")
+    return values.fill_nan(None).cast(dtype, strict=False) if values.dtype.is_float() else values.cast(dtype)
+
+
+def _check_labels(frame: pl.DataFrame, needed: list[str], data: Data) -> None:
+    for column in (*needed, LABEL):
+        if missing := frame[column].null_count():
             raise DataUnavailable(f"{missing} interactions of {data.source!r} have no {column}")
     low, high = frame.select(low=pl.col(LABEL).min(), high=pl.col(LABEL).max()).row(0)
     if low < 0 or high > 1:
@@ -130,6 +134,8 @@ def _side_table(
     wanted = [f.name for f in schema.of_side(side) if f.name != key and not isinstance(f, HistoryFeature)]
     table = interactions.select(key).unique() if frame is None else frame
     _need(table, [key, *wanted], f"{side}s", "the data source")
+    if missing := table[key].null_count():
+        raise DataUnavailable(f"{missing} {side}s of the data source have no {key}")
     table = table.with_columns(pl.col(key).cast(pl.String)).unique(key, keep="first", maintain_order=True)
     extra = interactions.select(key).unique().join(table, on=key, how="anti")
     table = pl.concat([table, extra], how="diagonal")

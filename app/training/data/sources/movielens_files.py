@@ -66,13 +66,18 @@ def _read_latest(folder: Path) -> RawTables:
     names = {"userId": "user_id", "movieId": "item_id"}
     items = read_delimited(folder / "movies.csv", ",", quoted=True).rename(names, strict=False)
     ratings = read_delimited(folder / "ratings.csv", ",", quoted=True).rename(names, strict=False)
+    _need(items, ["item_id", "title", "genres"], "movies.csv")
     return RawTables(_ratings(ratings, "ratings.csv"), None, _title_and_year(_split_genres(items)))
 
 
 def _ratings(frame: pl.DataFrame, file: str) -> pl.DataFrame:
-    if absent := [name for name in RATINGS if name not in frame.columns]:
-        raise DataUnavailable(f"{file} has no column {absent[0]!r}; it has: {', '.join(frame.columns)}")
+    _need(frame, RATINGS, file)
     return to_number(to_number(frame, "rating", pl.Float32, file), "timestamp", pl.Int64, file)
+
+
+def _need(frame: pl.DataFrame, columns: list[str], file: str) -> None:
+    if absent := [name for name in columns if name not in frame.columns]:
+        raise DataUnavailable(f"{file} has no column {absent[0]!r}; it has: {', '.join(frame.columns)}")
 
 
 def _split_genres(items: pl.DataFrame) -> pl.DataFrame:

@@ -39,6 +39,8 @@ def _read_atomic(path: Path, rename: dict[str, str]) -> pl.DataFrame:
     for header in frame.columns:
         name, _, kind = header.partition(":")
         target = rename.get(name, name)
+        if target in frame.columns and target != header:
+            raise DataUnavailable(f"{path.name}: two columns are called {target!r}")
         frame = frame.rename({header: target})
         match kind:
             case "token":
@@ -52,7 +54,7 @@ def _read_atomic(path: Path, rename: dict[str, str]) -> pl.DataFrame:
             case _:
                 raise DataUnavailable(f"{path.name}: column {header!r} has no type that RecBole knows")
     if "timestamp" in frame.columns:
-        frame = frame.with_columns(pl.col("timestamp").cast(pl.Int64))
+        frame = to_number(frame, "timestamp", pl.Int64, path.name)
     return frame
 
 

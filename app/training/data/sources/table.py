@@ -30,7 +30,7 @@ def read(config: TableConfig, place: Place) -> RawTables:
 
 
 def _read(path: Path) -> pl.DataFrame:
-    readers: dict[str, Callable[[Path], pl.DataFrame]] = {".csv": pl.read_csv, ".parquet": pl.read_parquet}
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {".csv": _read_csv, ".parquet": pl.read_parquet}
     if path.suffix not in readers:
         raise DataUnavailable(f"the data file {path.name} must end in .csv or .parquet")
     try:
@@ -41,6 +41,13 @@ def _read(path: Path) -> pl.DataFrame:
         raise DataUnavailable(
             f"the data file {path.name} is damaged: {str(error).splitlines()[0]}"
         ) from error
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    """Columns that hold nothing but numbers become numbers, but codes such as 007 stay the text that they are."""
+    texts = pl.read_csv(path, infer_schema=False)
+    codes = [one.name for one in texts.iter_columns() if one.str.contains(r"^[+-]?0\d").any()]
+    return pl.read_csv(path, infer_schema_length=None, schema_overrides=dict.fromkeys(codes, pl.String))
 
 
 SOURCE = Source(
