@@ -62,8 +62,8 @@ def auc_intervals(labels: Floats, scores: Floats, baseline: Floats, seed: int) -
     for resample in range(RESAMPLES):
         weights = np.bincount(rng.integers(rows, size=rows), minlength=rows).astype(np.float64)
         values[resample] = ours.auc(weights)
-        ratios[resample] = values[resample] / theirs.auc(weights)
-    return _interval(ours.auc(), values), _interval(ours.auc() / theirs.auc(), ratios)
+        ratios[resample] = values[resample] / max(theirs.auc(weights), _EPSILON)
+    return _interval(ours.auc(), values), _interval(ours.auc() / max(theirs.auc(), _EPSILON), ratios)
 
 
 def mean_intervals(values: Floats, baseline: Floats, seed: int) -> tuple[Interval, Interval]:
