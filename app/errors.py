@@ -11,6 +11,7 @@
     |   `-- UnknownJob               404 unknown_job
     |-- Unauthorized                 401 unauthorized
     |-- AdminClosed                  403 admin_closed
+    |-- MethodNotAllowed             405 method_not_allowed
     |-- Conflict                     409 conflict
     |-- BodyTooLarge                 413 body_too_large
     |-- Overloaded                   429 overloaded
@@ -102,6 +103,13 @@ class AdminClosed(ServiceError):
 
     code = "admin_closed"
     status = 403
+
+
+class MethodNotAllowed(ServiceError):
+    """The path exists, but not for this HTTP method."""
+
+    code = "method_not_allowed"
+    status = 405
 
 
 class Conflict(ServiceError):

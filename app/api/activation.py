@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.active import Active, State
 from app.active import Policy as ActivePolicy
 from app.api.answers import ActiveState, Policy
+from app.api.body import described_model, json_body
 from app.api.envelope import error_examples
 from app.api.security import ADMIN_ERRORS, Admin
 from app.api.state import Parts
@@ -56,8 +57,10 @@ class ActivateRequest(BaseModel):
         return self
 
 
-@router.post("/activate", responses=_ERRORS)
-def activate(model: str, body: ActivateRequest, parts: Parts) -> ActiveState:
+@router.post("/activate", responses=_ERRORS, openapi_extra=described_model(ActivateRequest))
+def activate(
+    model: str, body: Annotated[ActivateRequest, json_body(ActivateRequest)], parts: Parts
+) -> ActiveState:
     """Let another version or another policy serve; workers take it up without a dropped request."""
     parts.check_published(model)
     version = _version(parts.store, model, body)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.api.answers import JobAnswer
+from app.api.body import described_model, json_body
 from app.api.envelope import error_examples
 from app.api.security import ADMIN_ERRORS, Admin
 from app.api.state import Parts
@@ -46,8 +47,10 @@ class CompressRequest(BaseModel):
         return self
 
 
-@router.post("/compress", status_code=202, responses=_ERRORS)
-def compress(model: str, body: CompressRequest, parts: Parts, response: Response) -> JobAnswer:
+@router.post("/compress", status_code=202, responses=_ERRORS, openapi_extra=described_model(CompressRequest))
+def compress(
+    model: str, body: Annotated[CompressRequest, json_body(CompressRequest)], parts: Parts, response: Response
+) -> JobAnswer:
     """Queue a job; a compressor takes it up, and workers load what it makes without a dropped request."""
     card = parts.card(model)
     for name in body.recipes or ():

@@ -17,7 +17,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import BodyTooLarge, InvalidInput, NotFound, NotReady, Overloaded, ServiceError, Unauthorized
+from app.errors import (
+    BodyTooLarge,
+    InvalidInput,
+    MethodNotAllowed,
+    NotFound,
+    NotReady,
+    Overloaded,
+    ServiceError,
+    Unauthorized,
+)
 
 _LOG = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -124,7 +133,9 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.NOT_FOUND:
         return error_response(NotFound("there is no such path; GET /docs lists them"))
-    response = error_response(InvalidInput(f"{request.method}: {error.detail}"))
+    known = MethodNotAllowed(f"this path does not take {request.method}; GET /docs says what it takes")
+    wrong = error.status_code == HTTPStatus.METHOD_NOT_ALLOWED
+    response = error_response(known if wrong else InvalidInput(str(error.detail)))
     response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response

@@ -63,8 +63,8 @@ def _refuse_short_lines(text: str, separator: str, frame: pl.DataFrame, file: st
     """Polars fills a line that has too few fields with nulls; here that is damage, as too many fields are."""
     if not frame.to_series(-1).null_count():
         return  # a short line always lacks the last field
-    rules = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=rules)
+    rows = io.StringIO(text, newline="")
+    lines = csv.reader(rows, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
     for fields in lines:
         if len(fields) < frame.width:
             raise DataUnavailable(

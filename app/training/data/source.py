@@ -93,25 +93,28 @@ def _interactions(frame: pl.DataFrame, data: Data, schema: FeatureSchema) -> pl.
     if frame.is_empty():
         raise DataUnavailable(f"data source {data.source!r} has no interactions")
     times = [TIMESTAMP] if TIMESTAMP in frame.columns else []
+    label = _numbers(frame, data.label.column, data)
+    if data.label.at_least is not None:
+        label = label >= data.label.at_least
     labelled = frame.with_columns(
         *(pl.col(key).cast(pl.String) for key in keys),
-        _numbers(frame, data.label.column, pl.Float32, data).alias(LABEL),
-        *(_numbers(frame, name, pl.Int64, data) for name in times),
+        label.cast(pl.Float32).alias(LABEL),
+        *(_numbers(frame, name, data).cast(pl.Int64, strict=False) for name in times),
     )
-    if data.label.at_least is not None:
-        labelled = labelled.with_columns((pl.col(LABEL) >= data.label.at_least).cast(pl.Float32))
     _check_labels(labelled, [*keys, *times], data)
     kept = [*keys, LABEL, *times, *context]
     # Columns that no feature names, such as a true probability or the raw rating, stay for whoever measures.
     return labelled.select(*kept, pl.exclude(kept))
 
 
-def _numbers(frame: pl.DataFrame, column: str, dtype: type[pl.DataType], data: Data) -> pl.Series:
-    """A column of numbers or booleans in another type; a NaN, which polars puts above every number, is missing."""
+def _numbers(frame: pl.DataFrame, column: str, data: Data) -> pl.Series:
+    """A column of numbers or booleans. A NaN, which polars puts above every number, becomes a missing value."""
     values = frame[column]
-    if not (values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null)):
+    if values.dtype in (pl.Boolean, pl.Null):
+        return values.cast(pl.Float32)
+    if not values.dtype.is_numeric():
         raise DataUnavailable(f"the column {column!r} of {data.source!r} does not hold numbers")
-    return values.fill_nan(None).cast(dtype, strict=False) if values.dtype.is_float() else values.cast(dtype)
+    return values.fill_nan(None) if values.dtype.is_float() else values
 
 
 def _check_labels(frame: pl.DataFrame, needed: list[str], data: Data) -> None:
