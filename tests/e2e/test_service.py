@@ -2,53 +2,16 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 from app.store import ArtifactStore
 
-from tests.e2e.load import BODY, continuous_load
-from tests.processes import REAL_SERVICE, Service, eventually, service
+from tests.e2e.load import continuous_load
+from tests.e2e.running import admin, finished, is_ready, rank, running
+from tests.processes import eventually
 from tests.small_model import SmallModel, trained_small_model
-
-KEY = "a-key-of-the-tests"
-ADMIN = {"Authorization": f"Bearer {KEY}"}
-
-
-@contextmanager
-def running(small: SmallModel, **settings: Any) -> Iterator[Service]:
-    folder = small.models.parent
-    settings = {"admin_key": KEY, "cache": small.cache, "poll_seconds": 0.1, **settings}
-    with service(folder, command=REAL_SERVICE, **settings) as one:
-        yield one
-
-
-def is_ready(one: Service) -> bool:
-    return httpx2.get(one.url + "/health/ready", timeout=10).status_code == 200
-
-
-def rank(one: Service, **changes: Any) -> httpx2.Response:
-    return httpx2.post(one.url + "/v1/models/clicks/rank", json=BODY | changes, timeout=10)
-
-
-def admin(one: Service, method: str, path: str, body: Any = None) -> Any:
-    response = httpx2.request(method, f"{one.url}/admin{path}", json=body, headers=ADMIN, timeout=10)
-    assert response.status_code < 300, response.text
-    return response.json()
-
-
-def finished(one: Service, job: str) -> Any:
-    """The job, once it has ended."""
-
-    def ended() -> Any:
-        found = admin(one, "GET", f"/jobs/{job}")
-        return found if found["state"] in {"succeeded", "failed", "cancelled"} else None
-
-    return eventually(ended, "the end of the job", 120)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +26,7 @@ def copy_of(trained: SmallModel, folder: Path) -> SmallModel:
 
 def test_an_empty_store_is_filled_served_and_then_reused(trained: SmallModel, tmp_path: Path) -> None:
     small = copy_of(trained, tmp_path)
-    with running(small) as one:
+    with running(small, ready=False) as one:
         first = httpx2.get(one.url + "/health/ready", timeout=10)
         assert first.status_code == 503
         assert first.json()["models"]["clicks"]["missing"]
@@ -80,7 +43,6 @@ def test_an_empty_store_is_filled_served_and_then_reused(trained: SmallModel, tm
         assert one.exit_code() == 0
         one.leaves_nobody()
     with running(small) as one:
-        eventually(lambda: is_ready(one), "the published store")
         assert rank(one).status_code == 200
         assert len(admin(one, "GET", "/jobs")["jobs"]) == 1
 
@@ -90,7 +52,6 @@ def test_no_request_fails_while_variants_are_made_and_swapped(
 ) -> None:
     small = small_model.copy(tmp_path)
     with running(small, workers=2) as one:
-        eventually(lambda: is_ready(one), "the published store")
         with continuous_load(one.url) as load:
             load.wait_for(50)
             job = admin(one, "POST", "/models/clicks/compress", {"force": True})
@@ -112,7 +73,6 @@ def test_no_request_fails_while_variants_are_made_and_swapped(
 def test_a_killed_worker_comes_back_and_the_others_go_on(small_model: SmallModel, tmp_path: Path) -> None:
     small = small_model.copy(tmp_path)
     with running(small, workers=2, compressor=False) as one:
-        eventually(lambda: is_ready(one), "the published store")
         with continuous_load(one.url) as load:
             load.wait_for(20)
             for _ in range(3):
@@ -156,7 +116,6 @@ def test_a_recipe_of_a_request_becomes_a_variant_that_can_be_asked_for(
 def test_a_worker_holds_no_compression_library(small_model: SmallModel, tmp_path: Path) -> None:
     small = small_model.copy(tmp_path)
     with running(small, compressor=False) as one:
-        eventually(lambda: is_ready(one), "the published store")
         assert rank(one).status_code == 200
         (worker,) = one.children()
         mapped = Path(f"/proc/{worker}/maps").read_text()

@@ -111,8 +111,7 @@ async function showModel(name) {
     : `${name} is not ready yet; its first compression may be under way. Load the page again in a while.`;
 }
 
-async function recommend(event) {
-  event.preventDefault();
+async function recommend() {
   const form = find("try");
   const user = find("user").value.trim();
   const body = {
@@ -137,14 +136,25 @@ async function recommend(event) {
   }
 }
 
+// An address such as /?model=movielens&user=42 leads to a page that has already asked.
 async function begin() {
   try {
+    const wanted = new URLSearchParams(location.search);
     const { models } = await ask("v1/models");
     if (!models.length) throw new Error("The service has no models.");
     find("model").replaceChildren(...models.map((one) => make("option", { value: one.name }, one.name)));
     find("model").addEventListener("change", () => showModel(find("model").value).catch(fail));
-    find("try").addEventListener("submit", recommend);
-    await showModel(models[0].name);
+    find("try").addEventListener("submit", (event) => {
+      event.preventDefault();
+      recommend();
+    });
+    const first = models.find((one) => one.name === wanted.get("model")) ?? models[0];
+    find("model").value = first.name;
+    await showModel(first.name);
+    if (wanted.has("user")) {
+      find("user").value = wanted.get("user");
+      await recommend();
+    }
   } catch (error) {
     fail(error);
   }
