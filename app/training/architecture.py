@@ -11,15 +11,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from app.encoding import Encoder
 from app.errors import ConfigurationError
 from app.model_card import explain
 from app.training import architectures as _folder
+
+Width = Annotated[int, Field(ge=1)]
+"""Width of a hidden layer."""
 
 
 class ArchitectureConfig(BaseModel):

@@ -16,14 +16,15 @@ def save_weights(module: nn.Module, path: Path, metadata: dict[str, str]) -> Non
     save_file(weights, path, metadata)
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Fill `module` from a safetensors file.
+def load_weights(module: nn.Module, path: Path) -> dict[str, str]:
+    """Fill `module` from a safetensors file; gives the texts that were written with the weights.
 
     Raises ConfigurationError when the file is absent or damaged, or its names or shapes are not the module's.
     """
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            about = dict(file.metadata() or {})
     except FileNotFoundError:
         raise ConfigurationError(
             f"the checkpoint {path.name} does not exist; train the model first"
@@ -44,3 +45,4 @@ def load_weights(module: nn.Module, path: Path) -> None:
                 f"the checkpoint {path.name}: {name!r} is {found}, and the model's is {wanted}"
             )
     module.load_state_dict(weights)
+    return about

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from app.encoding import Encoder
-from app.training.architecture import Architecture, ArchitectureConfig
+from app.training.architecture import Architecture, ArchitectureConfig, Width
 from app.training.layers import MLP, CrossNetwork, FeatureEmbedding
 
 
@@ -15,7 +15,7 @@ class DCNv2Config(ArchitectureConfig):
     """Sizes of the network."""
 
     embedding_dimension: int = Field(default=16, ge=1, le=1024)
-    hidden: tuple[int, ...] = Field(
+    hidden: tuple[Width, ...] = Field(
         default=(128, 64), min_length=1, description="Hidden widths of the deep part."
     )
     cross_layers: int = Field(default=2, ge=1, le=8)

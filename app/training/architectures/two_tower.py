@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from app.encoding import Encoder
-from app.training.architecture import Architecture, ArchitectureConfig
+from app.training.architecture import Architecture, ArchitectureConfig, Width
 from app.training.layers import MLP, FeatureEmbedding, spread
 
 
@@ -15,7 +15,7 @@ class TwoTowerConfig(ArchitectureConfig):
     """Sizes of both towers."""
 
     embedding_dimension: int = Field(default=16, ge=1, le=1024)
-    hidden: tuple[int, ...] = Field(default=(64,), min_length=1, description="Hidden widths of each tower.")
+    hidden: tuple[Width, ...] = Field(default=(64,), min_length=1, description="Hidden widths of each tower.")
     out: int = Field(default=32, ge=1, le=1024, description="Length of the two vectors.")
     dropout: float = Field(default=0.0, ge=0, lt=1)
 

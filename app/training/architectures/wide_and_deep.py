@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from app.encoding import Encoder
-from app.training.architecture import Architecture, ArchitectureConfig
+from app.training.architecture import Architecture, ArchitectureConfig, Width
 from app.training.layers import MLP, FeatureEmbedding, LinearTerms
 
 
@@ -14,7 +14,7 @@ class WideAndDeepConfig(ArchitectureConfig):
     """Sizes of the network."""
 
     embedding_dimension: int = Field(default=16, ge=1, le=1024)
-    hidden: tuple[int, ...] = Field(
+    hidden: tuple[Width, ...] = Field(
         default=(128, 64), min_length=1, description="Hidden widths of the deep part."
     )
     dropout: float = Field(default=0.0, ge=0, lt=1)
