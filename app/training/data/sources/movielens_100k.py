@@ -69,7 +69,8 @@ def _fetch(folder: Path) -> None:
         wheel = next(Path(temporary).glob("*.whl"))
         for name, sha256 in FILES.items():
             with zipfile.ZipFile(wheel) as archive:
-                content = archive.read(f"{INSIDE}/{name}")
+                inside = f"{INSIDE}/{name}"
+                content = archive.read(inside) if inside in archive.namelist() else b""
             if hashlib.sha256(content).hexdigest() != sha256:
                 raise DataUnavailable(f"{name} in the wheel of {WHEEL} is not the file that was expected")
             part = Path(temporary) / name

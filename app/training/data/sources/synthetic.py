@@ -56,7 +56,8 @@ def read(config: SyntheticConfig, place: Place) -> RawTables:  # noqa: ARG001 - 
     device = rng.integers(len(DEVICES), size=config.interactions)
     logits = config.sharpness * np.einsum("nd,nd->n", user_vectors[users], item_vectors[items])
     logits += user_bias[users] + item_bias[items] - price[items] + 0.3 * (device - 1.5)
-    probability = 1.0 / (1.0 + np.exp(-logits))
+    with np.errstate(over="ignore"):  # far below 0 the exponential is infinite, and the probability 0
+        probability = 1.0 / (1.0 + np.exp(-logits))
     clicked = (rng.random(config.interactions) < probability).astype(np.float32)
     interactions = pl.DataFrame(
         {
