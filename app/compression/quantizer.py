@@ -1,9 +1,10 @@
 """onnxruntime's own quantizers, which read and write files, as functions from graph to graph."""
 
+import io
 import logging
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import onnx
@@ -49,7 +50,11 @@ def to_leave(model: onnx.ModelProto) -> list[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantizers warn on the root logger that a graph was not optimized first; the exporter has done that."""
+    """Keep what the quantizers say out of a job's log.
+
+    They warn on the root logger that a graph was not optimized first, which the exporter has done, and print what they
+    calibrate.
+    """
 
     def silent(record: logging.LogRecord) -> bool:
         return "pre-process" not in record.getMessage()
@@ -57,6 +62,7 @@ def _quiet() -> Iterator[None]:
     root = logging.getLogger()
     root.addFilter(silent)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         root.removeFilter(silent)
