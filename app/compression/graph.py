@@ -7,6 +7,17 @@ import onnx
 DENSE_OPERATORS = ("MatMul", "Gemm")
 
 
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Give every node a name of its own, in place: ONNX asks for none, and quantizers choose nodes by name."""
+    taken: set[str] = set()
+    for position, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.name or node.op_type}_{position}"
+            while node.name in taken:
+                node.name += "_"
+        taken.add(node.name)
+
+
 def dense_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """The nodes that multiply by a weight of the graph, in graph order."""
     weights = {initializer.name for initializer in model.graph.initializer}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from app.compression.graph import dense_nodes, last_dense_nodes
+from app.compression.graph import dense_nodes, last_dense_nodes, name_nodes
 from app.errors import CompressionFailed
 
 # In its integer form onnxruntime rewrites a Gemm to a MatMul of this name before it looks at the exclusions.
@@ -19,14 +19,15 @@ _REWRITTEN = "_MatMul"
 def quantized(
     model: onnx.ModelProto, what: str, quantize: Callable[[onnx.ModelProto, Path], None]
 ) -> onnx.ModelProto:
-    """Give `quantize` a copy of the model and a path to write to; what it wrote is the result.
+    """Give `quantize` a copy of the model, whose nodes all have names, and a path to write to; the result is from there.
 
     Raises CompressionFailed when there is no dense layer to quantize, or the quantizer cannot do its work.
     """
-    if not dense_to_quantize(model):
-        raise CompressionFailed(f"{what}: the graph has no dense layer to quantize besides the last one")
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    name_nodes(copy)
+    if not dense_to_quantize(copy):
+        raise CompressionFailed(f"{what}: the graph has no dense layer to quantize besides the last one")
     with tempfile.TemporaryDirectory() as folder, _quiet():
         target = Path(folder) / "quantized.onnx"
         try:

@@ -30,7 +30,7 @@ def apply(model: onnx.ModelProto, config: QuantizeDynamicConfig, workshop: Works
             per_channel=config.per_channel,
             reduce_range=int8_saturates(workshop.machine),
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=to_leave(model),
+            nodes_to_exclude=to_leave(copy),
         )
 
     return quantized(model, TECHNIQUE.name, quantize)

@@ -78,7 +78,7 @@ def apply(model: onnx.ModelProto, config: QuantizeStaticConfig, workshop: Worksh
             reduce_range=int8_saturates(workshop.machine),
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_quantize=dense_to_quantize(model),
+            nodes_to_quantize=dense_to_quantize(copy),
             calibrate_method=_METHODS[config.method],
             # What a layer gives goes into sums and gates in float: rounding it as well would only lose precision.
             extra_options={"OpTypesToExcludeOutputQuantization": list(DENSE_OPERATORS)},
