@@ -97,7 +97,7 @@ def test_no_score_beats_the_bayes_optimal_auc() -> None:
 def test_the_more_taste_decides_the_better_the_best_is() -> None:
     bests = [drawn(sharpness=value).facts["bayes_optimal_auc"] for value in (0.0, 1.0, 4.0, 20.0)]
     assert bests == sorted(bests)
-    assert bests[0] < 0.72, "only biases and prices are left"
+    assert bests[0] < 0.78, "only biases and prices are left"
     assert bests[-1] > 0.97
 
 
