@@ -21,6 +21,7 @@ from app.fingerprint import inputs_sha256
 from app.machine import this_machine
 from app.model_card import BASELINE, ModelCard, Recipe
 from app.report import Verdict
+from app.store import CATALOG
 from app.training.graph_file import write_graph
 
 _BASELINE_VERDICT = Verdict("baseline", "it is the fp32 graph that every variant is compared with")
@@ -47,8 +48,9 @@ class Run:
         everything = self.selection.recipes is None and self.selection.recipe is None
         inputs = inputs_sha256(self.card, self.subject.folder, None)
         started = time.monotonic()
-        found = None if self.selection.force and everything else self._find(BASELINE, inputs)
-        self._baseline = found or self._make_baseline(inputs, started)
+        progress = self._part(BASELINE, 0.0, _BASELINE_SHARE)
+        found = None if self.selection.force and everything else self._find(BASELINE, inputs, progress)
+        self._baseline = found or self._make_baseline(inputs, started, progress)
         return self._activate(self._baseline, started, reused=found is not None)
 
     def variant(self, recipe: Recipe, steps: tuple[Step, ...], position: int, count: int) -> Outcome:
@@ -58,7 +60,7 @@ class Run:
         progress = self._part(recipe.name, start, start + share)
         started = time.monotonic()
         inputs = inputs_sha256(self.card, self.subject.folder, recipe)
-        found = None if self.selection.force else self._find(recipe.name, inputs)
+        found = None if self.selection.force else self._find(recipe.name, inputs, progress)
         if found is not None:
             return self._activate(found, started, reused=True)
         try:
@@ -67,19 +69,20 @@ class Run:
             return Outcome(recipe.name, None, "failed", error.message, False, _since(started))
         return self._activate(manifest, started, reused=False)
 
-    def _find(self, variant: str, inputs: str) -> Manifest | None:
-        """An up-to-date version whose files are all as published."""
+    def _find(self, variant: str, inputs: str, progress: Progress) -> Manifest | None:
+        """An up-to-date version whose files, and those of its catalog, are all as published."""
         found = self.store.find(self.card.name, variant, inputs)
         if found is None:
             return None
         try:
+            assert found.catalog is not None, "every published graph has a catalog"
+            verify(self.store.folder(self.card.name, CATALOG, found.catalog))
             return verify(self.store.folder(self.card.name, variant, found.version))
         except ArtifactCorrupt as error:
-            self.progress(0.0, f"{variant}: made again, because {error.message}")
+            progress(0.0, f"made again, because {error.message}")
             return None
 
-    def _make_baseline(self, inputs: str, started: float) -> Manifest:
-        progress = self._part(BASELINE, 0.0, _BASELINE_SHARE)
+    def _make_baseline(self, inputs: str, started: float, progress: Progress) -> Manifest:
         progress(0.0, "reading data")
         subject = self.subject
         display = self.card.data.display if self.card.data else ()
