@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,14 @@ class ArtifactStore:
         return sorted({path.parent.parent.name for path in self._manifests(model, "*")} - {CATALOG})
 
     def manifests(self, model: str, variant: str) -> list[Manifest]:
-        """The manifests of every published version of a variant, newest first. Raises ArtifactCorrupt."""
-        listed = (_read_if_there(path.parent) for path in self._manifests(model, variant))
-        found = [one for one in listed if one is not None]
+        """The manifests of every published version of a variant, newest first.
+
+        A damaged one is as good as none, so that it can be made again; `verify` names it.
+        """
+        found = []
+        for path in self._manifests(model, variant):
+            with suppress(ArtifactCorrupt):
+                found.append(read_manifest(path.parent))
         return sorted(found, key=lambda one: (one.created_unix_seconds, one.version), reverse=True)
 
     def manifest(self, model: str, variant: str, version: str) -> Manifest:
@@ -103,12 +108,16 @@ class ArtifactStore:
             raise ArtifactCorrupt(f"{model}/{ACTIVE_FILE} cannot be read: {error}") from error
 
     def activate(self, model: str, change: Callable[[State], State]) -> Active:
-        """Let `change` make the next state from the present one, check that its versions exist, and let it serve."""
+        """Let `change` make the next state from the present one, check that its new versions exist, and let it serve.
+
+        What serves already is not checked: damage to one variant must not stop the change that replaces it.
+        """
         with self._writing(model):
             before = self.active(model)
             after = before.changed(change(before.state))
             for variant, version in after.state.versions.items():
-                self.manifest(model, variant, version)
+                if before.state.versions.get(variant) != version:
+                    self.manifest(model, variant, version)
             return self._replace_active(model, before, after)
 
     def roll_back(self, model: str) -> Active:
