@@ -1,5 +1,6 @@
 """`slimrank compress`: make variants now, in this process; a running service takes them up by itself."""
 
+import secrets
 from typing import Annotated
 
 import torch
@@ -38,7 +39,9 @@ def compress_model(
     with JobQueue(settings.store / QUEUE_FILE).sole_compressor() as alone, shown_progress(model) as progress:
         if not alone:
             raise Conflict("a compressor is at work on this store; see `slimrank jobs list`")
-        outcomes = compress(model, Selection(recipes=names, force=force), site, progress)
+        # An origin of its own: one roll-back undoes one run.
+        selection = Selection(names, force=force, origin=f"command line {secrets.token_hex(4)}")
+        outcomes = compress(model, selection, site, progress)
     console = Console(highlight=False, soft_wrap=True)
     for one in outcomes:
         made = "up to date" if one.reused else f"made in {one.seconds:.0f} s"
