@@ -40,10 +40,11 @@ class PruneNeuronsConfig(TeachingConfig):
 def apply(module: nn.Module, config: PruneNeuronsConfig, workshop: Workshop) -> nn.Module:
     """The module with narrower hidden layers, tuned by distillation from the module that the recipe began with.
 
-    Raises CompressionFailed when the module has no hidden layers that can be narrowed, or tuning diverges.
+    Raises CompressionFailed when the module has no hidden layers that can be narrowed, or does not run with narrower
+    ones, or when tuning diverges.
     """
     pruned = copy.deepcopy(module)
-    layers = hidden_layers(pruned)
+    layers = _that_run(pruned, workshop)
     if not layers:
         raise CompressionFailed(
             f"{TECHNIQUE.name}: the module has no hidden layers to narrow; it looks for MLPs of this project and for "
@@ -54,6 +55,13 @@ def apply(module: nn.Module, config: PruneNeuronsConfig, workshop: Workshop) -> 
     for layer, importance in zip(layers, found, strict=True):
         width = min(layer.width, max(_MULTIPLE, round(layer.width * config.keep / _MULTIPLE) * _MULTIPLE))
         layer.keep(torch.topk(importance, width).indices.sort().values)
+    try:
+        _that_run(pruned, workshop)
+    except RuntimeError as error:
+        raise CompressionFailed(
+            f"{TECHNIQUE.name}: the module does not run with narrower layers: something besides an nn.Sequential uses "
+            f"its hidden layers ({str(error).splitlines()[0]})"
+        ) from error
     teach(pruned, config, workshop)
     return pruned
 
@@ -62,9 +70,11 @@ def _taylor(module: nn.Module, layers: list[Hidden], workshop: Workshop) -> list
     """First-order estimate of what the loss loses without a neuron (Molchanov et al., 2019, equation 8)."""
     totals = [torch.zeros(layer.width) for layer in layers]
     for activations, loss in _probe(module, layers, workshop):
-        gradients = torch.autograd.grad(loss, activations)
+        # What the loss does not depend on has no gradient, and no importance.
+        gradients = torch.autograd.grad(loss, activations, allow_unused=True)
         for total, values, gradient in zip(totals, activations, gradients, strict=True):
-            total.add_((values * gradient).abs().sum(dim=0).detach())
+            if gradient is not None:
+                total.add_(_summed((values * gradient).abs()))
     return totals
 
 
@@ -72,12 +82,17 @@ def _activation(module: nn.Module, layers: list[Hidden], workshop: Workshop) -> 
     totals = [torch.zeros(layer.width) for layer in layers]
     for activations, _ in _probe(module, layers, workshop):
         for total, values in zip(totals, activations, strict=True):
-            total.add_(values.abs().sum(dim=0).detach())
+            total.add_(_summed(values.abs()))
     return [total * _outgoing(layer) for total, layer in zip(totals, layers, strict=True)]
 
 
 def _magnitude(module: nn.Module, layers: list[Hidden], workshop: Workshop) -> list[Tensor]:  # noqa: ARG001
     return [layer.incoming.detach().norm(dim=1) * _outgoing(layer) for layer in layers]
+
+
+def _summed(values: Tensor) -> Tensor:
+    """[rows, ..., width] -> [width]: a layer may also run over the items of a history."""
+    return values.reshape(-1, values.shape[-1]).sum(dim=0).detach()
 
 
 def _outgoing(layer: Hidden) -> Tensor:
@@ -92,10 +107,19 @@ _IMPORTANCE: dict[str, Callable[[nn.Module, list[Hidden], Workshop], list[Tensor
 }
 
 
+def _that_run(module: nn.Module, workshop: Workshop) -> list[Hidden]:
+    """The hidden layers that are run for a score: a module may have others, such as a head for training alone."""
+    layers, few = hidden_layers(module), np.arange(2)
+    module.eval()
+    with _recorded(layers) as activations, torch.inference_mode():
+        module(_tensors(workshop.rows(TECHNIQUE.name), few), torch.arange(len(few)))
+    return [layer for layer in layers if id(layer) in activations]
+
+
 def _probe(
     module: nn.Module, layers: list[Hidden], workshop: Workshop
 ) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """For some training rows at a time: each hidden layer's activations [rows, width], and the loss on the labels."""
+    """Of some training rows at a time: each layer's activations [rows, ..., width], and the loss on the labels."""
     rows = workshop.rows(TECHNIQUE.name)
     drawn = np.random.default_rng(workshop.seed).permutation(len(rows))[:_PROBE_ROWS]
     module.eval()
