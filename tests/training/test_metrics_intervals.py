@@ -1,0 +1,70 @@
+"""Bootstrap intervals: where they lie, how wide they are, and that both sides of a ratio see the same rows."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from app.training.metrics import auc, auc_intervals, mean_intervals
+
+Floats = npt.NDArray[np.float64]
+
+
+def drawn(rows: int, seed: int = 0) -> tuple[Floats, Floats, Floats]:
+    """Labels, a good score and a worse one."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(rows) < 0.4).astype(float)
+    good = labels + rng.standard_normal(rows)
+    return labels, good, good + rng.standard_normal(rows)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_interval_holds_its_value(seed: int) -> None:
+    labels, good, worse = drawn(300, seed)
+    for interval in (*auc_intervals(labels, worse, good, seed), *mean_intervals(good, labels + 1, seed)):
+        assert interval.low < interval.value < interval.high
+    ours, ratio = auc_intervals(labels, worse, good, seed)
+    assert ours.value == auc(labels, worse)
+    assert ratio.value == pytest.approx(auc(labels, worse) / auc(labels, good))
+
+
+def test_the_ratio_to_itself_is_exactly_1() -> None:
+    labels, good, _ = drawn(200)
+    for _, ratio in (auc_intervals(labels, good, good, 0), mean_intervals(good**2, good**2, 0)):
+        assert (ratio.low, ratio.value, ratio.high) == (1.0, 1.0, 1.0)
+
+
+def test_a_paired_ratio_is_narrower_than_what_it_is_made_of() -> None:
+    """A score that is almost the baseline's shares its luck: only resampling both alike shows that."""
+    labels, good, _ = drawn(500)
+    ours, ratio = auc_intervals(labels, good + 1e-3 * np.sin(np.arange(500)), good, 0)
+    assert ratio.high - ratio.low < 0.05 * (ours.high - ours.low)
+
+
+def test_the_width_is_that_of_the_normal_approximation() -> None:
+    values = np.random.default_rng(1).standard_normal(2000) + 3
+    mean, _ = mean_intervals(values, values, 0)
+    expected = 2 * 1.96 * values.std() / np.sqrt(len(values))
+    assert mean.high - mean.low == pytest.approx(expected, rel=0.15)
+
+
+def test_four_times_the_rows_halve_the_width() -> None:
+    widths = []
+    for rows in (500, 2000):
+        labels, good, worse = drawn(rows)
+        interval, _ = auc_intervals(labels, good, worse, 0)
+        widths.append(interval.high - interval.low)
+    assert widths[0] / widths[1] == pytest.approx(2, rel=0.2)
+
+
+def test_equal_seeds_give_equal_intervals() -> None:
+    labels, good, worse = drawn(100)
+    assert auc_intervals(labels, good, worse, 5) == auc_intervals(labels, good, worse, 5)
+    assert auc_intervals(labels, good, worse, 5) != auc_intervals(labels, good, worse, 6)
+    assert mean_intervals(good, worse, 5) == mean_intervals(good, worse, 5)
+
+
+def test_a_baseline_of_nothing_does_not_divide_by_0() -> None:
+    labels = np.array([0.0, 0.0, 1.0, 1.0] * 5)
+    _, ratio = auc_intervals(labels, labels, -labels, 0)
+    assert np.isfinite([ratio.low, ratio.value, ratio.high]).all()
+    _, ratio = mean_intervals(labels, np.zeros(20), 0)
+    assert np.isfinite([ratio.low, ratio.value, ratio.high]).all()
