@@ -19,7 +19,7 @@ _REWRITTEN = "_MatMul"
 def quantized(
     model: onnx.ModelProto, what: str, quantize: Callable[[onnx.ModelProto, Path], None]
 ) -> onnx.ModelProto:
-    """Give `quantize` a copy of the model, whose nodes all have names, and a path to write to; the result is from there.
+    """Give `quantize` a copy of the model, whose nodes all have names, and a path; what it wrote there is the result.
 
     Raises CompressionFailed when there is no dense layer to quantize, or the quantizer cannot do its work.
     """

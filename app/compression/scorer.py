@@ -16,7 +16,10 @@ ROWS_PER_RUN = 1000
 
 
 class Scorer:
-    """A session over `folder`/model.onnx with a fixed number of threads."""
+    """A session over `folder`/model.onnx with a fixed number of threads.
+
+    Raises CompressionFailed when onnxruntime cannot load or run the graph: a ready one may be anything.
+    """
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
         options = ort.SessionOptions()
@@ -24,7 +27,12 @@ class Scorer:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = ort.InferenceSession(folder / GRAPH_FILE, options, providers=["CPUExecutionProvider"])
+        path = folder / GRAPH_FILE
+        try:
+            self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises classes of its own that share no base
+            reason = _first_line(error).replace(str(path), path.name)
+            raise CompressionFailed(f"onnxruntime cannot load the graph: {reason}") from error
         self._wanted = {one.name for one in self.session.get_inputs()}
 
     def run(self, inputs: Mapping[str, Array], row_request: Array) -> Array:
@@ -35,7 +43,10 @@ class Scorer:
         feed = {name: values for name, values in inputs.items() if name in self._wanted}
         if ROW_REQUEST in self._wanted:
             feed[ROW_REQUEST] = row_request
-        scores: Array = self.session.run([SCORE], feed)[0]
+        try:
+            scores: Array = self.session.run([SCORE], feed)[0]
+        except Exception as error:
+            raise CompressionFailed(f"onnxruntime cannot run the graph: {_first_line(error)}") from error
         if not np.isfinite(scores).all():
             raise CompressionFailed("the graph gives scores that are not finite numbers")
         return scores
@@ -47,3 +58,7 @@ class Scorer:
             chunk = np.arange(start, min(start + ROWS_PER_RUN, len(rows)), dtype=np.int64)
             parts.append(self.run(rows.inputs(chunk), np.arange(len(chunk), dtype=np.int64)))
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

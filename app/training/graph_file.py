@@ -46,7 +46,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
     except FileNotFoundError:
         raise ConfigurationError(f"the graph {path.name}, or its external data, does not exist") from None
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].replace(f"{path.parent}/", "")
         raise ConfigurationError(f"{path.name} is not an ONNX graph that can be used: {reason}") from error
     return model
 
