@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from app.cli.options import with_settings
@@ -43,7 +44,7 @@ def data(
     if write_encoder:
         path = folder / card.source.encoder
         path.write_bytes(prepared.encoder.to_json())
-        console.print(f"wrote {path}")
+        print(f"wrote {path}")
 
 
 def _rows_table(prepared: Prepared, title: str) -> Table:
@@ -67,5 +68,5 @@ def _features_table(prepared: Prepared) -> Table:
     for feature in encoder.schema.features:
         is_table = feature in encoder.schema.tables
         known = f"{encoder.cardinality(feature.name) - 1:,}" if is_table else ""
-        table.add_row(feature.name, str(feature.side), feature.kind, known, feature.description)
+        table.add_row(feature.name, str(feature.side), feature.kind, known, escape(feature.description))
     return table
