@@ -1,9 +1,9 @@
 """Which variant answers: by the model's policy, among what is active, and honest about it when something else must."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from app.active import Policy
+from app.active import State
 from app.errors import NotReady, UnknownVariant
 from app.model_card import BASELINE
 from app.report import Report, Verdict
@@ -39,26 +39,26 @@ class Choice:
 
 
 def choose(
-    wanted: str, policy: Policy, active: Mapping[str, Rung], loaded: frozenset[str], candidates: int
+    wanted: str, state: State, rungs: Mapping[str, Rung], loaded: frozenset[str], candidates: int
 ) -> Choice:
-    """The variant for a request of so many candidates.
+    """The variant for a request of so many candidates, among what is active by `state`.
 
-    A name asks for that variant and no other. Raises UnknownVariant for a name that is not active, and NotReady when
-    what is active is not loaded.
+    `rungs` has what could be read of the active variants. A name asks for that variant and no other. Raises
+    UnknownVariant for a name that is not active, and NotReady when what is active is not loaded.
     """
     if wanted != AUTO:
-        return _by_name(wanted, active, loaded)
+        return _by_name(wanted, state.versions, loaded)
     if not loaded:
         raise NotReady("no variant of the model is loaded yet; try again soon")
-    first = policy.variant if policy.kind == "pinned" and policy.variant else _cheapest(active, candidates)
+    pinned = state.policy.variant if state.policy.kind == "pinned" else None
+    first = pinned or _cheapest(state.versions.keys(), rungs, candidates)
     if first in loaded:
         return Choice(first)
-    usable = {name: rung for name, rung in active.items() if name in loaded}
-    instead = _cheapest(usable, candidates) if usable else min(loaded)
+    instead = _cheapest(loaded, rungs, candidates)
     return Choice(instead, f"variant {first!r} is not loaded, so {instead!r} answered")
 
 
-def _by_name(wanted: str, active: Mapping[str, Rung], loaded: frozenset[str]) -> Choice:
+def _by_name(wanted: str, active: Collection[str], loaded: frozenset[str]) -> Choice:
     if wanted in loaded:
         return Choice(wanted)
     if wanted in active:
@@ -67,9 +67,10 @@ def _by_name(wanted: str, active: Mapping[str, Rung], loaded: frozenset[str]) ->
     raise UnknownVariant(f"no variant {wanted[:100]!r} is active; there are: {known}", variant=wanted[:100])
 
 
-def _cheapest(active: Mapping[str, Rung], candidates: int) -> str:
-    """The fastest of what may serve; the baseline on a tie, and where nothing may."""
-    usable = [rung for rung in active.values() if rung.verdict.may_serve]
-    if not usable:
-        return BASELINE if BASELINE in active else min(active, default=BASELINE)
-    return max(usable, key=lambda rung: (rung.speedup_at(candidates), rung.variant == BASELINE)).variant
+def _cheapest(names: Collection[str], rungs: Mapping[str, Rung], candidates: int) -> str:
+    """The fastest of those that may serve; the baseline on a tie, and where nothing may."""
+    usable = [rung for name, rung in rungs.items() if name in names and rung.verdict.may_serve]
+    best = max(usable, key=lambda rung: rung.speedup_at(candidates), default=None)
+    if best is not None and (best.speedup_at(candidates) > 1.0 or BASELINE not in names):
+        return best.variant
+    return BASELINE if BASELINE in names else min(names, default=BASELINE)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.active import Active
-from app.artifact import read_report, verify
+from app.artifact import read_manifest, read_report, verify
 from app.catalog import Catalog
 from app.encoding import Array
 from app.errors import ArtifactCorrupt, ServiceError
@@ -43,7 +43,7 @@ class LoadedModel:
     name: str
     active: Active
     rungs: Mapping[str, Rung]
-    """Active variants by name, loaded or not."""
+    """Active variants by name, loaded or not, as far as their manifests and reports can be read."""
     variants: Mapping[str, LoadedVariant]
     failures: Mapping[str, str] = field(default_factory=dict)
     """For a variant whose active version could not be loaded: why."""
@@ -96,6 +96,8 @@ class Loader:
                 )
                 if variant in old:
                     variants[variant], rungs[variant] = old[variant], old[variant].rung
+                elif rung := self._rung(name, variant, version):
+                    rungs[variant] = rung
         return LoadedModel(name, active, rungs, variants, failures)
 
     def _load_variant(
@@ -118,6 +120,15 @@ class Loader:
         rung = Rung(variant, version, manifest.verdict, read_report(folder))
         return LoadedVariant(rung, manifest.catalog, reader, batcher)
 
+    def _rung(self, model: str, variant: str, version: str) -> Rung | None:
+        """What can be told of a version that cannot be loaded: the ladder must know what it does without."""
+        folder = self._store.folder(model, variant, version)
+        try:
+            verdict = read_manifest(folder).verdict
+            return Rung(variant, version, verdict, read_report(folder)) if verdict else None
+        except ArtifactCorrupt:
+            return None  # its failure is told already
+
     def _load_catalog(self, model: str, version: str) -> FeatureReader:
         folder = self._store.folder(model, CATALOG, version)
         verify(folder)
@@ -134,6 +145,9 @@ def _warm_up(session: Session, schema: FeatureSchema) -> None:
             )
             for feature in schema.features
         }
-        scores = session.run(inputs, np.zeros(rows, dtype=np.int64))
+        try:
+            scores = session.run(inputs, np.zeros(rows, dtype=np.int64))
+        except Exception as error:  # onnxruntime raises classes of its own that share no base
+            raise ArtifactCorrupt(f"the graph does not run: {str(error).splitlines()[0]}") from error
         if scores.shape != (rows,):
             raise ArtifactCorrupt(f"the graph gives scores of the shape {scores.shape} for {rows} candidates")

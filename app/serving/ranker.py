@@ -18,7 +18,7 @@ async def rank(model: LoadedModel, query: Query) -> Ranking:
     DeadlineExceeded when the deadline passes before the scores are computed.
     """
     choice = choose(
-        query.variant, model.active.state.policy, model.rungs, frozenset(model.variants), _count(model, query)
+        query.variant, model.active.state, model.rungs, frozenset(model.variants), _count(model, query)
     )
     variant = model.variants[choice.variant]
     timing = Timing()

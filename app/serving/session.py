@@ -16,6 +16,7 @@ class Session:
     """Scores rows of requests. Weights are mapped from the artifact, so that workers share them."""
 
     def __init__(self, folder: Path, schema: FeatureSchema, threads: int) -> None:
+        where = "/".join(folder.parts[-3:])
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -28,13 +29,12 @@ class Session:
                 str(folder / GRAPH_FILE), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime raises classes of its own that share no base
-            raise ArtifactCorrupt(
-                f"{'/'.join(folder.parts[-3:])}: onnxruntime cannot load the graph: {str(error).splitlines()[0]}"
-            ) from error
+            reason = str(error).splitlines()[0].replace(str(folder), where)  # clients see no paths
+            raise ArtifactCorrupt(f"{where}: onnxruntime cannot load the graph: {reason}") from error
         self._inputs = {one.name for one in self._session.get_inputs()}
         known = {feature.name for feature in schema.features} | {ROW_REQUEST}
         if not self._inputs <= known or SCORE not in {one.name for one in self._session.get_outputs()}:
-            raise ArtifactCorrupt(f"{'/'.join(folder.parts[-3:])}: the graph does not fit its schema")
+            raise ArtifactCorrupt(f"{where}: the graph does not fit its schema")
 
     def run(self, inputs: Mapping[str, Array], row_request: Array) -> Array:
         """Scores float32 [rows]; request features are [requests, ...], item features [rows, ...].
