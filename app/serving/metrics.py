@@ -146,7 +146,8 @@ class Metrics:
             "The baseline's bytes over the active version's.",
             labels=both,
         )
-        for model, rungs in self._rungs.items():
+        # A copy: a scrape runs in a thread of its own, and what is active may change meanwhile.
+        for model, rungs in list(self._rungs.items()):
             for variant, rung in rungs.items():
                 info.add_metric([model, variant, rung.version], 1)
                 size.add_metric([model, variant], rung.report.size.artifact_bytes)
