@@ -43,6 +43,10 @@ class FeatureReader:
         cold = self._has_features(columns, len(ids)) & ~known
         ranked = known | cold
         inputs = {f.name: self._item_values(f, rows, columns) for f in self._item_features}
+        key = self.schema.item_key
+        if key in inputs:  # the encoder may know an id that the catalog does not have
+            strangers = np.flatnonzero(~known).tolist()
+            inputs[key][strangers] = self.catalog.encoder.encode(key, [ids[one] for one in strangers])
         item_ids, unknown = ids, list[str]()
         if not ranked.all():
             inputs = {name: values[ranked] for name, values in inputs.items()}
