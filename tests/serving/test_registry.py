@@ -1,0 +1,141 @@
+"""The models in memory follow the store: what is new is taken up, what is damaged is not, what is old is let go."""
+
+import gc
+import shutil
+import weakref
+from pathlib import Path
+
+import pytest
+from app.active import Policy, State
+from app.errors import NotReady, UnknownModel
+from app.serving.query import Query
+from app.serving.ranker import rank
+
+from tests.serving.store_changes import (
+    Running,
+    activate,
+    active_version,
+    play,
+    publish_again,
+    until,
+)
+from tests.small_model import NAME, SmallModel
+
+ALL = {"baseline", "int8-dynamic", "int8-static"}
+
+
+@pytest.fixture
+def small(small_model: SmallModel, tmp_path: Path) -> SmallModel:
+    return small_model.copy(tmp_path)
+
+
+def test_everything_active_is_loaded_at_the_start(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        assert one.versions() == small.store.active(NAME).state.versions
+        assert one.versions().keys() == ALL
+        assert (one.failures(), one.registry.missing(), one.registry.names()) == ({}, {}, [NAME])
+
+    play(small, scene)
+
+
+def test_a_newly_active_version_is_taken_up_and_the_rest_stays(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        before = one.registry.get(NAME)
+        new = publish_again(small, "int8-static")
+        activate(small, new)
+        assert (await one.answer("int8-static"))[0] != new.version
+        await one.registry.refresh()
+        after = one.registry.get(NAME)
+        assert (await one.answer("int8-static"))[0] == new.version
+        assert after.variants["baseline"] is before.variants["baseline"]
+        assert after.variants["int8-static"].reader is before.variants["baseline"].reader
+
+    play(small, scene)
+
+
+def test_a_store_that_has_not_changed_changes_nothing(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        before = one.registry.get(NAME)
+        await one.registry.refresh()
+        assert one.registry.get(NAME) is before
+
+    play(small, scene)
+
+
+def test_changes_are_noticed_by_watching(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        new = publish_again(small, "baseline")
+        activate(small, new)
+        await until(lambda: one.versions()["baseline"] == new.version)
+        assert (await one.answer())[0] == new.version
+
+    play(small, scene, poll_seconds=0.01)
+
+
+def test_another_policy_and_fewer_variants_are_taken_up(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        kept = {"baseline": active_version(small, "baseline")}
+        small.store.activate(NAME, lambda state: State(kept, Policy("pinned", "baseline")))
+        await one.registry.refresh()
+        assert one.versions() == kept
+        assert one.registry.get(NAME).active.state.policy.kind == "pinned"
+
+    play(small, scene)
+
+
+def test_a_request_under_way_ends_on_the_version_it_began_with(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        model, old = one.registry.get(NAME), active_version(small, "baseline")
+        activate(small, publish_again(small, "baseline"))
+        await one.registry.refresh()
+        shutil.rmtree(small.store.folder(NAME, "baseline", old))
+        ranking = await rank(model, Query({}, {}, ["i1"], variant="baseline"))
+        assert ranking.version == old
+
+    play(small, scene)
+
+
+def test_an_old_session_is_freed_when_nobody_uses_it_any_more(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        await one.answer()
+        held = one.registry.get(NAME).variants["baseline"]
+        session = weakref.ref(held.batcher._session)
+        activate(small, publish_again(small, "baseline"))
+        await one.registry.refresh()
+        await one.answer()  # the thread lets go of its last work only when it has new work
+        gc.collect()
+        assert session() is not None, "someone still uses it"
+        del held
+        gc.collect()
+        assert session() is None
+
+    play(small, scene)
+
+
+def test_a_model_that_is_not_published_yet_is_expected_but_not_ready(small: SmallModel) -> None:
+    shutil.rmtree(small.store_folder)
+
+    async def scene(one: Running) -> None:
+        assert (one.registry.names(), dict(one.registry.models)) == ([NAME], {})
+        assert one.registry.missing() == {NAME: "nothing of it is published yet"}
+        with pytest.raises(NotReady):
+            one.registry.get(NAME)
+        with pytest.raises(UnknownModel):
+            one.registry.get("nope")
+
+    play(small, scene)
+
+
+def test_a_model_without_a_card_is_served_from_the_store_until_it_is_gone(small: SmallModel) -> None:
+    shutil.rmtree(small.models)
+
+    async def scene(one: Running) -> None:
+        assert (one.registry.expected(), one.registry.names()) == ([], [NAME])
+        assert one.versions().keys() == ALL
+        shutil.rmtree(small.store_folder / NAME)
+        await one.registry.refresh()
+        assert one.registry.names() == []
+        with pytest.raises(UnknownModel):
+            one.registry.get(NAME)
+
+    play(small, scene)

@@ -1,0 +1,174 @@
+"""What is damaged in the store is never served: what was loaded before goes on, and the damage is told."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from app.errors import NotReady
+from app.store import ACTIVE_FILE, CATALOG
+
+from tests.serving.graphs import write_graph, write_no_graph
+from tests.serving.store_changes import (
+    Running,
+    activate,
+    active_version,
+    damage,
+    play,
+    publish_again,
+    publish_graph,
+    until,
+)
+from tests.small_model import NAME, SmallModel
+
+ALL = {"baseline", "int8-dynamic", "int8-static"}
+
+
+@pytest.fixture
+def small(small_model: SmallModel, tmp_path: Path) -> SmallModel:
+    return small_model.copy(tmp_path)
+
+
+def test_a_damaged_version_is_never_loaded_and_the_old_one_goes_on(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        before, new = await one.answer(), publish_again(small, "baseline")
+        damage(small, new)
+        activate(small, new)
+        await one.registry.refresh()
+        assert await one.answer() == before
+        reason = f"{NAME}/baseline/{new.version}: model.onnx is not what was published"
+        assert one.failures() == {"baseline": reason}
+        assert one.registry.missing() == {}
+        assert await one.answer("auto")
+
+    play(small, scene)
+
+
+def test_a_version_that_could_not_be_loaded_is_tried_again(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        new = publish_again(small, "baseline")
+        path = small.store.folder(NAME, "baseline", new.version) / "model.onnx"
+        whole = damage(small, new)
+        activate(small, new)
+        await one.registry.refresh()
+        first = one.registry.get(NAME)
+        await one.registry.refresh()
+        assert one.registry.get(NAME) is first, "not at once"
+        path.write_bytes(whole)
+        while one.failures():
+            await asyncio.sleep(0.05)
+            await one.registry.refresh()
+        assert one.versions()["baseline"] == new.version
+
+    play(small, scene)
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (write_no_graph, "onnxruntime cannot load the graph"),
+        (lambda folder: write_graph(folder, read="cost"), "the graph does not fit its schema"),
+        (lambda folder: write_graph(folder, give="points"), "the graph does not fit its schema"),
+        (lambda folder: write_graph(folder, kind=7), "the graph does not run"),
+        (lambda folder: write_graph(folder, shape=("rows", 3)), "the graph does not run"),
+        (
+            lambda folder: write_graph(folder, read="text", shape=("rows", 4)),
+            "gives scores of the shape (1, 4)",
+        ),
+    ],
+    ids=["no graph", "unknown input", "no score", "wrong type", "wrong rank", "wrong scores"],
+)
+def test_a_graph_that_does_not_fit_is_never_served(
+    small: SmallModel, write: Callable[[Path], object], reason: str
+) -> None:
+    async def scene(one: Running) -> None:
+        before = await one.answer()
+        activate(small, publish_graph(small, "baseline", write))
+        await one.registry.refresh()
+        assert await one.answer() == before
+        assert reason in one.failures()["baseline"]
+        assert str(small.store_folder) not in one.failures()["baseline"]
+
+    play(small, scene)
+
+
+def test_a_service_starts_with_what_is_whole(small: SmallModel) -> None:
+    damage(small, small.store.manifest(NAME, "baseline", active_version(small, "baseline")))
+
+    async def scene(one: Running) -> None:
+        assert one.versions().keys() == ALL - {"baseline"}
+        assert one.registry.missing() == {NAME: "its baseline is not loaded"}
+        assert one.failures().keys() == {"baseline"}
+        assert (await one.answer("int8-static"))[1]
+
+    play(small, scene)
+
+
+def test_a_damaged_catalog_keeps_every_variant_out(small: SmallModel) -> None:
+    (catalog,) = small.store.manifests(NAME, CATALOG)
+    damage(small, catalog, "items.json")
+
+    async def scene(one: Running) -> None:
+        with pytest.raises(NotReady):
+            one.registry.get(NAME)
+        loaded = one.registry.models[NAME]
+        assert loaded.failures.keys() == ALL
+        assert {*loaded.failures.values()} == {
+            f"{NAME}/{CATALOG}/{catalog.version}: items.json is not what was published"
+        }
+
+    play(small, scene)
+
+
+def test_a_damaged_active_state_leaves_what_is_loaded(small: SmallModel) -> None:
+    path = small.store_folder / NAME / ACTIVE_FILE
+
+    async def scene(one: Running) -> None:
+        before, content = await one.answer(), path.read_bytes()
+        for bad in (b"", b"{", b"\xff", b'{"revision": "one"}', b"[" * 100_000):
+            path.write_bytes(bad)
+            await one.registry.refresh()
+            assert await one.answer() == before
+            assert "active.json cannot be read" in one.failures()[""]
+        path.write_bytes(content)
+        new = publish_again(small, "baseline")
+        activate(small, new)
+        await one.registry.refresh()
+        assert one.failures() == {}
+        assert (await one.answer())[0] == new.version
+
+    play(small, scene)
+
+
+def test_a_damaged_active_state_at_the_start_is_not_ready_and_heals(small: SmallModel) -> None:
+    path = small.store_folder / NAME / ACTIVE_FILE
+    content = path.read_bytes()
+    path.write_bytes(b"{")
+
+    async def scene(one: Running) -> None:
+        with pytest.raises(NotReady):
+            one.registry.get(NAME)
+        assert one.registry.missing() == {NAME: "nothing of it is published yet"}
+        path.write_bytes(content)
+        await one.registry.refresh()
+        assert one.versions().keys() == ALL
+
+    play(small, scene)
+
+
+def test_a_store_that_cannot_be_read_for_a_while_does_not_end_the_watch(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        before, path = await one.answer(), small.store_folder / NAME / ACTIVE_FILE
+        content = path.read_bytes()
+        path.unlink()
+        path.mkdir()  # whose reading is an error of the file system
+        await asyncio.sleep(0.1)
+        assert await one.answer() == before
+        path.rmdir()
+        path.write_bytes(content)
+        new = publish_again(small, "baseline")
+        activate(small, new)
+        await until(lambda: one.versions()["baseline"] == new.version)
+        assert (await one.answer())[0] == new.version
+
+    play(small, scene, poll_seconds=0.01)
