@@ -142,9 +142,8 @@ def test_the_fastest_that_passed_at_the_size_of_the_request_answers(small_model:
 
 
 def test_another_variant_answers_for_one_that_cannot_be_loaded_and_says_so(
-    small_model: SmallModel, tmp_path: Any
+    small: SmallModel,
 ) -> None:
-    small = small_model.copy(tmp_path)
     small.store.activate(NAME, lambda state: State(state.versions, Policy("pinned", "int8-static")))
     damage(small, small.store.manifest(NAME, "int8-static", active_version(small, "int8-static")))
     ranking = ranking_of(small, Query({}, {}, IDS))
@@ -153,8 +152,7 @@ def test_another_variant_answers_for_one_that_cannot_be_loaded_and_says_so(
     assert isinstance(refused(small, asked(variant="int8-static")), NotReady)
 
 
-def test_a_damaged_baseline_is_missed_by_the_ladder(small_model: SmallModel, tmp_path: Any) -> None:
-    small = small_model.copy(tmp_path)
+def test_a_damaged_baseline_is_missed_by_the_ladder(small: SmallModel) -> None:
     versions = {name: active_version(small, name) for name in ("baseline", "int8-dynamic")}
     small.store.activate(NAME, lambda state: State(versions))
     for name in ("model.onnx", "manifest.json"):

@@ -3,7 +3,6 @@
 import gc
 import shutil
 import weakref
-from pathlib import Path
 
 import pytest
 from app.active import Policy, State
@@ -22,11 +21,6 @@ from tests.serving.store_changes import (
 from tests.small_model import NAME, SmallModel
 
 ALL = {"baseline", "int8-dynamic", "int8-static"}
-
-
-@pytest.fixture
-def small(small_model: SmallModel, tmp_path: Path) -> SmallModel:
-    return small_model.copy(tmp_path)
 
 
 def test_everything_active_is_loaded_at_the_start(small: SmallModel) -> None:

@@ -24,11 +24,6 @@ from tests.small_model import NAME, SmallModel
 ALL = {"baseline", "int8-dynamic", "int8-static"}
 
 
-@pytest.fixture
-def small(small_model: SmallModel, tmp_path: Path) -> SmallModel:
-    return small_model.copy(tmp_path)
-
-
 def test_a_damaged_version_is_never_loaded_and_the_old_one_goes_on(small: SmallModel) -> None:
     async def scene(one: Running) -> None:
         before, new = await one.answer(), publish_again(small, "baseline")
