@@ -8,23 +8,26 @@ from torch import nn
 
 from app.errors import ConfigurationError
 
+_ENCODER = "encoder_sha256"
 
-def save_weights(module: nn.Module, path: Path, metadata: dict[str, str]) -> None:
-    """Write every parameter and buffer, with texts that say what they belong to."""
+
+def save_weights(module: nn.Module, path: Path, encoder_sha256: str) -> None:
+    """Write every parameter and buffer, and the encoder that they belong to; equal weights give equal bytes."""
     # A weight that a module uses twice is written under both names; safetensors refuses memory that is shared.
     weights = {name: value.detach().clone().contiguous() for name, value in module.state_dict().items()}
-    save_file(weights, path, metadata)
+    # One entry and no more: safetensors writes several in another order each time.
+    save_file(weights, path, {_ENCODER: encoder_sha256})
 
 
-def load_weights(module: nn.Module, path: Path) -> dict[str, str]:
-    """Fill `module` from a safetensors file; gives the texts that were written with the weights.
+def load_weights(module: nn.Module, path: Path) -> str | None:
+    """Fill `module` from a safetensors file; gives the sha256 of the weights' encoder, where the file names one.
 
     Raises ConfigurationError when the file is absent or damaged, or its names or shapes are not the module's.
     """
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            about = dict(file.metadata() or {})
+            encoder_sha256: str | None = (file.metadata() or {}).get(_ENCODER)
     except FileNotFoundError:
         raise ConfigurationError(
             f"the checkpoint {path.name} does not exist; train the model first"
@@ -45,4 +48,4 @@ def load_weights(module: nn.Module, path: Path) -> dict[str, str]:
                 f"the checkpoint {path.name}: {name!r} is {found}, and the model's is {wanted}"
             )
     module.load_state_dict(weights)
-    return about
+    return encoder_sha256

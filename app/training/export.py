@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from app.encoding import Encoder
-from app.errors import CompressionFailed
+from app.errors import CompressionFailed, ConfigurationError
 from app.schema import ROW_REQUEST, SCORE, Feature, is_id, trailing_shape
+from app.training.graph_file import check_contract
 
 OPSET = 21
 NUM_REQUESTS = "num_requests"
@@ -63,7 +64,13 @@ def export(module: nn.Module, encoder: Encoder) -> onnx.ModelProto:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise CompressionFailed(f"the module cannot be exported to ONNX: {reason}") from error
     assert program is not None
-    return _tidied(program.model_proto)
+    graph = _tidied(program.model_proto)
+    try:
+        # The exporter may take a size of the example for a constant, and say nothing of it.
+        check_contract(graph, encoder.schema)
+    except ConfigurationError as error:
+        raise CompressionFailed(f"the module cannot be exported to ONNX: {error.message}") from error
+    return graph
 
 
 def _example(feature: Feature) -> Tensor:
@@ -105,7 +112,10 @@ def _rename(model: onnx.ModelProto, tensor: onnx.TensorProto, name: str) -> None
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's own chatter out of a job's log; its errors are exceptions and come through."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    loggers = [
+        logging.getLogger(name)
+        for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch.fx")
+    ]
     levels = [one.level for one in loggers]
     for one in loggers:
         one.setLevel(logging.ERROR)

@@ -88,8 +88,8 @@ def _check_tensor(what: str, found: onnx.TypeProto.Tensor, dtype: int, shape: tu
 
 
 def _raw_bytes(tensor: onnx.TensorProto, values: Array) -> bytes:
-    # Types that numpy does not know (4 bits, for example) are already packed in raw_data.
-    return tensor.raw_data if tensor.HasField("raw_data") else values.tobytes()
+    # Types of 4 bits are packed, two to a byte, which `values` is not.
+    return tensor.raw_data if tensor.HasField("raw_data") else onnx.numpy_helper.from_array(values).raw_data
 
 
 def _point(tensor: onnx.TensorProto, offset: int, length: int) -> None:

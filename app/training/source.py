@@ -26,8 +26,8 @@ def load_module(card: ModelCard, folder: Path) -> tuple[nn.Module, Encoder]:
     assert isinstance(source, ArchitectureSource | EntryPointSource)
     encoder = load_encoder(card, folder)
     module = new_module(card, folder, encoder, seed=0)
-    about = load_weights(module, folder / source.checkpoint)
-    if about.get("encoder_sha256", encoder.sha256) != encoder.sha256:
+    trained_with = load_weights(module, folder / source.checkpoint)
+    if trained_with not in (None, encoder.sha256):
         raise ConfigurationError(
             f"{card.name}: {source.checkpoint} was trained with another encoder than {source.encoder}; train it again"
         )

@@ -77,8 +77,7 @@ def save(trained: Trained, card: ModelCard, folder: Path) -> list[Path]:
     assert isinstance(source, ArchitectureSource | EntryPointSource)
     encoder, checkpoint = folder / source.encoder, folder / source.checkpoint
     _replace(encoder, lambda path: path.write_bytes(trained.encoder.to_json()))
-    about = {"model": card.name, "encoder_sha256": trained.encoder.sha256}
-    _replace(checkpoint, lambda path: save_weights(trained.module, path, about))
+    _replace(checkpoint, lambda path: save_weights(trained.module, path, trained.encoder.sha256))
     return [encoder, checkpoint]
 
 

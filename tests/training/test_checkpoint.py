@@ -30,7 +30,7 @@ class Tied(nn.Module):
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "weights.safetensors"
-    save_weights(Network(), path, {"model": "tiny"})
+    save_weights(Network(), path, "abc")
     return path
 
 
@@ -38,8 +38,8 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     module, other = Network(), Network()
     module.layer.weight.data = torch.randn(3, 2).T  # not contiguous
     module.get_buffer("steps").fill_(7)
-    save_weights(module, tmp_path / "w", {"model": "tiny", "note": "é"})
-    assert load_weights(other, tmp_path / "w") == {"model": "tiny", "note": "é"}
+    save_weights(module, tmp_path / "w", "the encoder's")
+    assert load_weights(other, tmp_path / "w") == "the encoder's"
     for name, value in module.state_dict().items():
         assert torch.equal(other.state_dict()[name], value)
 
@@ -47,21 +47,22 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 def test_equal_weights_give_equal_bytes(tmp_path: Path, saved: Path) -> None:
     module = Network()
     load_weights(module, saved)
-    save_weights(module, tmp_path / "again", {"model": "tiny"})
+    save_weights(module, tmp_path / "again", "abc")
     assert (tmp_path / "again").read_bytes() == saved.read_bytes()
 
 
 def test_weights_that_are_used_twice(tmp_path: Path) -> None:
     module, other = Tied(), Tied()
-    save_weights(module, tmp_path / "w", {})
+    save_weights(module, tmp_path / "w", "abc")
     load_weights(other, tmp_path / "w")
     assert torch.equal(other.one.weight, module.one.weight)
     assert other.one.weight is other.other.weight
 
 
-def test_a_checkpoint_without_texts_is_fine(tmp_path: Path) -> None:
-    save_file(Network().state_dict(), tmp_path / "w")
-    assert load_weights(Network(), tmp_path / "w") == {}
+@pytest.mark.parametrize("metadata", [None, {"made": "elsewhere"}])
+def test_a_checkpoint_need_not_name_an_encoder(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    save_file(Network().state_dict(), tmp_path / "w", metadata)
+    assert load_weights(Network(), tmp_path / "w") is None
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from app.model_card import ModelCard
 from app.training.checkpoint import save_weights
 from app.training.export import export
 from app.training.source import load_encoder, load_module, new_module
+from safetensors.torch import save_file
 from torch import nn
 
 from tests.samples import FEATURES, an_encoder
@@ -54,17 +55,17 @@ def write_model(folder: Path, code: str = RANKER.format(title="one")) -> Path:
     return folder
 
 
-def saved(card: ModelCard, folder: Path, **about: str) -> nn.Module:
+def saved(card: ModelCard, folder: Path) -> nn.Module:
     """Random weights of that model, written as its checkpoint."""
     module = with_large_weights(new_module(card, folder, an_encoder(), seed=1))
-    save_weights(module, folder / "checkpoint.safetensors", about)
+    save_weights(module, folder / "checkpoint.safetensors", an_encoder().sha256)
     return module
 
 
 @pytest.mark.parametrize("entry_point", ["ranker:build", None])
 def test_the_trained_module_and_its_encoder(tmp_path: Path, entry_point: str | None) -> None:
     folder = write_model(tmp_path / "tiny")
-    module = saved(card(entry_point), folder, encoder_sha256=an_encoder().sha256)
+    module = saved(card(entry_point), folder)
     loaded, encoder = load_module(card(entry_point), folder)
     requests = requests_of(encoder, [3, 1])
     assert not loaded.training
@@ -174,7 +175,7 @@ def test_an_encoder_that_does_not_fit(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_encoder_is_noticed(tmp_path: Path) -> None:
     """The same sizes, but every id has another row."""
     folder, encoder = write_model(tmp_path), an_encoder()
-    saved(card(), folder, encoder_sha256=encoder.sha256)
+    saved(card(), folder)
     turned = encoder.vocabularies | {"item_id": encoder.vocabularies["item_id"][::-1]}
     other = Encoder(encoder.schema, turned, encoder.scales)
     (folder / "encoder.json").write_bytes(other.to_json())
@@ -184,7 +185,7 @@ def test_a_checkpoint_of_another_encoder_is_noticed(tmp_path: Path) -> None:
 
 def test_a_checkpoint_made_elsewhere_names_no_encoder(tmp_path: Path) -> None:
     folder = write_model(tmp_path)
-    saved(card(), folder)
+    save_file(saved(card(), folder).state_dict(), folder / "checkpoint.safetensors")
     assert load_module(card(), folder)[0].title == "one"
 
 
