@@ -1,5 +1,6 @@
 """POST /admin/models/{model}/compress: queue a compression job."""
 
+import math
 from typing import Annotated, Any
 
 import msgspec
@@ -65,7 +66,16 @@ def compress(
 
 def _checked(recipe: dict[str, Any]) -> dict[str, Any]:
     """The recipe, whose form is right; its steps' settings are checked by the job."""
+    if not _finite(recipe):
+        raise InvalidInput("recipe: a number in it is not finite, or too large")
     try:
         return Recipe.model_validate(recipe).model_dump(mode="json")
     except ValidationError as error:
         raise InvalidInput(f"recipe: {explain(error)}") from error
+
+
+def _finite(value: Any) -> bool:
+    """Whether every number can be kept in JSON: an infinity, which 1e400 is read as, would become null there."""
+    if isinstance(value, dict | list):
+        return all(_finite(one) for one in (value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
