@@ -1,5 +1,6 @@
 """/admin/models/{model}/activate and /rollback: which versions serve, and by which policy."""
 
+import secrets
 from typing import Annotated, Self
 
 from fastapi import APIRouter
@@ -21,7 +22,6 @@ _ERRORS = {
     **ADMIN_ERRORS,
     **error_examples(UnknownModel, UnknownVariant, UnknownVersion, InvalidInput, Conflict),
 }
-_ORIGIN = "admin request, revision {revision}"
 
 
 class ActivateRequest(BaseModel):
@@ -64,7 +64,8 @@ def activate(
     """Let another version or another policy serve; workers take it up without a dropped request."""
     parts.check_published(model)
     version = _version(parts.store, model, body)
-    revision = parts.store.active(model).revision
+    # Each request is a change of its own for a roll-back, even of two at once.
+    origin = f"admin request {secrets.token_hex(4)}"
 
     def change(state: State) -> State:
         versions = dict(state.versions)
@@ -78,8 +79,7 @@ def activate(
             raise UnknownVariant(f"variant {policy.variant[:100]!r} is not active; there are: {known}")
         if versions == state.versions and policy == state.policy:
             return state
-        # Each request is a change of its own for a roll-back.
-        return State(versions, policy, _ORIGIN.format(revision=revision + 1))
+        return State(versions, policy, origin)
 
     return _answer(model, parts.store.activate(model, change))
 
@@ -101,7 +101,12 @@ def _version(store: ArtifactStore, model: str, body: ActivateRequest) -> str | N
         )
     if body.version is not None:
         return store.manifest(model, body.variant, body.version).version
-    return store.manifests(model, body.variant)[0].version
+    newest = next(iter(store.manifests(model, body.variant)), None)
+    if newest is None:  # every version of it is damaged
+        raise UnknownVersion(
+            f"variant {body.variant!r} has no version that can be read", variant=body.variant
+        )
+    return newest.version
 
 
 def _answer(model: str, active: Active) -> ActiveState:
