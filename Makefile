@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup run check test loadtest clean lock
+.PHONY: setup run check test loadtest loadtest-peers loadtest-report clean lock
 
 setup: $(READY)
 
@@ -26,8 +26,18 @@ check: setup
 test: check
 	$(BIN)/pytest $(ARGS)
 
+# Our own service alone, about 3 minutes; the demo must have been compressed: .venv/bin/slimrank compress movielens
 loadtest: setup
 	$(BIN)/python -m loadtest $(ARGS)
+
+# Every peer that can be installed beside us, about half an hour.
+loadtest-peers: setup
+	$(BIN)/python -m loadtest install
+	$(BIN)/python -m loadtest check
+	$(BIN)/python -m loadtest peers $(ARGS)
+
+loadtest-report: setup
+	$(BIN)/python -m loadtest report
 
 clean:
 	rm -rf $(VENV) store .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,80 @@
+"""The facts that a figure is worth nothing without: the machine, the versions, the commit."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "i8mm")
+_VERSIONS = ("onnxruntime", "fastapi", "uvicorn", "numpy")
+
+
+def facts() -> dict[str, Any]:
+    """Everything that a result file says of where and when it was measured."""
+    processor, flags = _processor()
+    return {
+        "processor": processor,
+        "flags": [flag for flag in _FLAGS if flag in flags],
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in _VERSIONS},
+        "commit": _commit(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def _processor() -> tuple[str, set[str]]:
+    name, flags = platform.machine(), set[str]()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            name = value.strip()
+        elif key.strip().lower() in {"flags", "features"}:
+            flags = set(value.split())
+    return name, flags
+
+
+def _commit() -> str:
+    folder = Path(__file__).parent
+    ran = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return ran.stdout.strip() if ran.returncode == 0 else "unknown"
+
+
+def memory_of_tree(pid: int) -> dict[str, int]:
+    """Resident and proportional bytes of a process and everything below it."""
+    total = {"resident_bytes": 0, "proportional_bytes": 0, "processes": 0}
+    for one in tree_of(pid):
+        try:
+            rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        fields = {line.split(":")[0]: line.split()[1] for line in rollup.splitlines()[1:]}
+        total["resident_bytes"] += int(fields["Rss"]) * 1024
+        total["proportional_bytes"] += int(fields["Pss"]) * 1024
+        total["processes"] += 1
+    return total
+
+
+def tree_of(pid: int) -> list[int]:
+    """The process and everything below it."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(parent, []).append(int(folder.name))
+    found, open_pids = [], [pid]
+    while open_pids:
+        one = open_pids.pop()
+        found.append(one)
+        open_pids += children.get(one, [])
+    return found

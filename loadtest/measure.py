@@ -1,0 +1,108 @@
+"""One measurement: a plan sent to a server, every answer held against the truth."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import uvloop
+
+from loadtest.asks import Ask, Truth, http_request
+from loadtest.generate import Generator, Plan, poisson
+from loadtest.samples import Samples
+from loadtest.servers import Running, Server
+
+WRONG = "wrong answer"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What to send: in the open loop at rates (requests per second, seconds), in the closed one on n connections."""
+
+    name: str
+    rates: tuple[tuple[float, float], ...] = ()
+    connections: int = 8
+    seconds: float = 0.0
+    """Of the closed loop."""
+    mix: tuple[tuple[int, float], ...] = ((100, 1.0),)
+    """Candidate counts and how often each occurs."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the next request waits for an answer."""
+        return not self.rates
+
+
+@dataclass(frozen=True)
+class Material:
+    """Asks with their right answers, by candidate count."""
+
+    asks: Sequence[Ask]
+    truths: Sequence[Truth]
+
+    def positions(self, count: int) -> np.ndarray:
+        """The asks with that many candidates."""
+        found = np.array([n for n, ask in enumerate(self.asks) if len(ask.candidates) == count])
+        if not len(found):
+            raise ValueError(f"no asks with {count} candidates were prepared")
+        return found
+
+
+# More requests than a closed loop can send: it ends by time.
+_CLOSED_RATE_LIMIT = 20_000
+
+
+def run(running: Running, load: Load, material: Material, *, seed: int) -> Samples:
+    """Send a load and check every answer; wrong ones count as failures."""
+    server, port = running.server, running.port
+    rng = np.random.default_rng(seed)
+    at_seconds = None if load.closed else poisson(load.rates, seed)
+    count = int(load.seconds * _CLOSED_RATE_LIMIT) if at_seconds is None else len(at_seconds)
+    order = _draw(load, material, count, rng)
+    bodies = (server.body(ask, running.variant) for ask in material.asks)
+    requests = [http_request(server.path, body, f"127.0.0.1:{port}") for body in bodies]
+    plan = Plan(order, at_seconds, load.connections, load.seconds)
+    samples = uvloop.run(_generate(port, requests, plan))
+    _check(samples, order, server, material)
+    return samples
+
+
+async def _generate(port: int, requests: Sequence[bytes], plan: Plan) -> Samples:
+    return await Generator("127.0.0.1", port, requests, plan).run()
+
+
+def _draw(load: Load, material: Material, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Which ask each request is: a candidate count by its share, then one of that count's asks."""
+    shares = np.array([share for _, share in load.mix])
+    which = rng.choice(len(load.mix), size=count, p=shares / shares.sum())
+    order = np.empty(count, dtype=np.int64)
+    for position, (candidates, _) in enumerate(load.mix):
+        chosen = which == position
+        order[chosen] = rng.choice(material.positions(candidates), size=int(chosen.sum()))
+    return order
+
+
+def _check(samples: Samples, order: np.ndarray, server: Server, material: Material) -> None:
+    # Equal bodies to equal asks are judged once.
+    judged: dict[tuple[int, bytes], bool] = {}
+    for number, body in enumerate(samples.bodies):
+        if body is None or number in samples.failed:
+            continue
+        ask = int(order[number])
+        if (ask, body) not in judged:
+            judged[ask, body] = _right(body, server, material.truths[ask])
+        if not judged[ask, body]:
+            samples.failed[number] = WRONG
+
+
+def _right(body: bytes, server: Server, truth: Truth) -> bool:
+    try:
+        return truth.accepts(server.items(json.loads(body)))
+    except (ValueError, KeyError, TypeError, IndexError):
+        return False
+
+
+def as_json(samples: Samples) -> dict[str, Any]:
+    """The run for a result file."""
+    return asdict(samples.summary())

@@ -1,0 +1,50 @@
+"""MLServer: a custom runtime behind the Open Inference Protocol."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from loadtest.asks import Ask, body_of
+from loadtest.servers import Items, Server, plain_items
+
+
+def _command(folder: Path, port: int) -> list[str]:
+    home = folder / "mlserver"
+    home.mkdir(exist_ok=True)
+    settings = {
+        "http_port": port,
+        "grpc_port": port + 1,
+        "metrics_port": port + 2,
+        "host": "127.0.0.1",
+        # In one process: its documents' advice where a model needs no isolation.
+        "parallel_workers": 0,
+        "debug": False,
+    }
+    (home / "settings.json").write_text(json.dumps(settings))
+    model = {
+        "name": "rank",
+        "implementation": "loadtest.peers.mlserver_app.Rank",
+        "parameters": {"uri": str(folder)},
+    }
+    (home / "model-settings.json").write_text(json.dumps(model))
+    return [str(SERVER.home / "bin" / "mlserver"), "start", str(home)]
+
+
+def _body(ask: Ask, variant: str) -> dict[str, Any]:
+    request = json.dumps(body_of(ask, variant))
+    return {"inputs": [{"name": "request", "shape": [1], "datatype": "BYTES", "data": [request]}]}
+
+
+def _items(answer: Any) -> Items:
+    return plain_items(json.loads(answer["outputs"][0]["data"][0]))
+
+
+SERVER = Server(
+    name="mlserver",
+    command=_command,
+    path="/v2/models/rank/infer",
+    body=_body,
+    items=_items,
+    requirements=("mlserver==1.7.1", "onnxruntime==1.32.0", "numpy==2.4.6"),
+    note="custom runtime in the server's process (parallel_workers 0), JSON as a BYTES tensor",
+)
