@@ -1,12 +1,14 @@
 """The parts of the small model, made once. Nobody may change them: that is what the contract suite proves of steps."""
 
+from pathlib import Path
+
 import onnx
 import pytest
 from app.compression.subject import Subject
 from app.compression.workshop import Workshop
 from app.training.rows import Prepared
 
-from tests.compression.parts import subject_of, workshop_of
+from tests.compression.parts import ready_model, subject_of, workshop_of
 from tests.small_model import SmallModel
 
 
@@ -25,6 +27,20 @@ def graph(subject: Subject) -> onnx.ModelProto:
 def prepared(subject: Subject) -> Prepared:
     assert subject.prepared is not None
     return subject.prepared
+
+
+@pytest.fixture(scope="session")
+def compressed(small_model: SmallModel, tmp_path_factory: pytest.TempPathFactory) -> SmallModel:
+    """The small model as a ready graph, compressed once. It is shared: `copy` it before you change it."""
+    ready = ready_model(small_model, tmp_path_factory.mktemp("ready"))
+    ready.compress()
+    return ready
+
+
+@pytest.fixture
+def ready(compressed: SmallModel, tmp_path: Path) -> SmallModel:
+    """A copy of it."""
+    return compressed.copy(tmp_path)
 
 
 @pytest.fixture
