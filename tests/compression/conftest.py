@@ -30,9 +30,11 @@ def prepared(subject: Subject) -> Prepared:
 
 
 @pytest.fixture(scope="session")
-def compressed(small_model: SmallModel, tmp_path_factory: pytest.TempPathFactory) -> SmallModel:
+def compressed(
+    small_model: SmallModel, graph: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory
+) -> SmallModel:
     """The small model as a ready graph, compressed once. It is shared: `copy` it before you change it."""
-    ready = ready_model(small_model, tmp_path_factory.mktemp("ready"))
+    ready = ready_model(small_model, graph, tmp_path_factory.mktemp("ready"))
     ready.compress()
     return ready
 

@@ -31,14 +31,17 @@ config = { embedding_dimension = 8, hidden = [32, 16] }
 assert READY_CARD != CARD
 
 
-def ready_model(small: SmallModel, folder: Path, card: str = READY_CARD) -> SmallModel:
-    """A model whose source is the small model's graph with its weights in a file beside it, and an empty store."""
+def ready_model(
+    small: SmallModel, graph: onnx.ModelProto, folder: Path, card: str = READY_CARD
+) -> SmallModel:
+    """A model whose source is a graph with its weights in a file beside it, and an empty store."""
     home = folder / "models" / NAME
     home.mkdir(parents=True)
     (home / "model.toml").write_text(card)
     (home / "encoder.json").write_bytes((small.models / NAME / "encoder.json").read_bytes())
-    graph = subject_of(small).graph()
-    onnx.save(graph, home / "model.onnx", save_as_external_data=True, location="weights", size_threshold=100)
+    # Saving with external data empties the model that is given.
+    copy = edited(graph, lambda one: None)
+    onnx.save(copy, home / "model.onnx", save_as_external_data=True, location="weights", size_threshold=100)
     return SmallModel(folder / "models", folder / "store", small.cache)
 
 

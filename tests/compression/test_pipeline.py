@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from app.artifact import GRAPH_DATA_FILE, GRAPH_FILE, REPORT_FILE, verify
 from app.compression.pipeline import compress
@@ -157,8 +158,10 @@ def test_one_recipe_that_fails_leaves_the_others_published(small_model: SmallMod
     assert list((model.store_folder / STAGING).iterdir()) == []
 
 
-def test_the_baseline_is_active_before_the_variants_are_made(small_model: SmallModel, tmp_path: Path) -> None:
-    model = ready_model(small_model, tmp_path)
+def test_the_baseline_is_active_before_the_variants_are_made(
+    small_model: SmallModel, graph: onnx.ModelProto, tmp_path: Path
+) -> None:
+    model = ready_model(small_model, graph, tmp_path)
     told: list[tuple[float, str, list[str]]] = []
     run(model, lambda done, what: told.append((done, what, sorted(versions(model)))))
     active = {what.partition(":")[0]: served for _, what, served in told}
@@ -169,9 +172,9 @@ def test_the_baseline_is_active_before_the_variants_are_made(small_model: SmallM
 
 
 def test_a_cancelled_run_keeps_what_is_done_and_leaves_nothing_half_made(
-    small_model: SmallModel, tmp_path: Path
+    small_model: SmallModel, graph: onnx.ModelProto, tmp_path: Path
 ) -> None:
-    model = ready_model(small_model, tmp_path)
+    model = ready_model(small_model, graph, tmp_path)
 
     def cancel(done: float, what: str) -> None:
         if what == "int8-static: timing 10 candidates":
