@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         default=256, description="Most requests that wait for one variant in one worker."
     )
     max_batch_rows: Annotated[int, Field(ge=1)] = Field(
-        default=4096, description="Most candidate rows that are run together."
+        default=1024, description="Most candidate rows that are run together."
     )
     deadline_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=10_000.0, description="Deadline of a request that names none, in milliseconds."

@@ -41,6 +41,15 @@ class Programs:
     compressor: Sequence[str] = (sys.executable, "-P", "-m", "app.compression.compressor")
 
 
+# Workers give and take blocks of megabytes with every run. By default malloc maps such blocks anew each time, and the
+# kernel clears every page; with these it keeps them for the next run, of whichever session. An operator's own win.
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 1024 * 1024),
+    "MALLOC_ARENA_MAX": "2",
+}
+
+
 class Supervisor:
     """Serves from `listener`, which it closes when it begins to end."""
 
@@ -127,6 +136,7 @@ class Supervisor:
 
     async def _start_worker(self) -> Process:
         environment = environment_of(self.settings, with_secrets=True)
+        environment = _MALLOC | environment
         environment["PROMETHEUS_MULTIPROC_DIR"] = self._metrics_folder
         # A copy, as ours may be closed while this start waits for its turn.
         with self.listener.dup() as inherited:

@@ -22,6 +22,9 @@ class Session:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
+        # An arena of its own would keep, in each session, the most that any run ever needed. Without it sessions share
+        # what malloc keeps, at the same speed: see _MALLOC in app/supervisor.py.
+        options.enable_cpu_mem_arena = False
         # Workers share cores: a thread that waits must not spin.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
