@@ -215,7 +215,7 @@ def test_only_the_request_that_breaks_the_run_fails(executor: Executor) -> None:
 
 def test_every_future_is_resolved_when_the_executor_is_shut(executor: ThreadPoolExecutor) -> None:
     async def scene() -> None:
-        bench = Bench(executor)
+        bench = Bench(executor, max_batch_rows=1)
         first = await bench.occupied()
         waiting = [await bench.send(1.0), await bench.send(2.0)]
         executor.shutdown(wait=False, cancel_futures=True)

@@ -30,6 +30,13 @@ def test_the_best_are_those_of_a_plain_sort_that_keeps_the_order_of_equals(
     assert best(np.array(scores, np.float32), k).tolist() == plain[:k]
 
 
+def test_many_equal_scores_keep_their_order_too() -> None:
+    scores = np.tile(np.array([0.25, 0.5, 0.75], np.float32), 500)
+    plain = sorted(range(len(scores)), key=lambda position: -scores[position])
+    for k in (None, 1, 400, 600, 1200, 1499):
+        assert best(scores, k).tolist() == plain[:k]
+
+
 def test_no_scores_have_no_best() -> None:
     nothing = np.zeros(0, np.float32)
     assert best(nothing, None).tolist() == best(nothing, 3).tolist() == []

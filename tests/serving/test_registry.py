@@ -129,6 +129,7 @@ def test_a_model_without_a_card_is_served_from_the_store_until_it_is_gone(small:
         shutil.rmtree(small.store_folder / NAME)
         await one.registry.refresh()
         assert one.registry.names() == []
+        assert one.metrics.labels_of(NAME, "baseline") == ("", "")
         with pytest.raises(UnknownModel):
             one.registry.get(NAME)
 
