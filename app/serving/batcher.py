@@ -6,6 +6,7 @@ only the request that breaks it fails.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from app.encoding import Array
 from app.errors import DeadlineExceeded, NotReady, Overloaded
 from app.serving.query import Features
 from app.serving.session import Session
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,9 @@ class Batcher:
                         _fail(one, outcome)
                     elif not one.future.done():
                         one.future.set_result(Scored(outcome, started - one.since, seconds))
+        except RuntimeError as error:
+            # The executor is shut. What waits is told so below; nobody asks this task how it ended.
+            _LOG.warning("no more runs: %s", error)
         finally:
             self._runner = None
             # Nothing is left here unless this task was cancelled or the executor was shut: the service ends.
