@@ -17,7 +17,7 @@ _HEADER = APIKeyHeader(
 )
 
 
-def require_admin(
+async def require_admin(
     parts: Parts,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     x_api_key: Annotated[str | None, Security(_HEADER)],

@@ -38,7 +38,8 @@ class Service:
             raise UnknownModel(f"nothing of a model {model[:100]!r} is published", model=model[:100])
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
+    # Async, though it waits for nothing: FastAPI would run a plain function in a thread, for every request.
     service: Service = request.app.state.service
     return service
 
