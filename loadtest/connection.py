@@ -23,7 +23,6 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
-        self._keep_alive = True
         self.busy = False
         self.open = False
 
@@ -70,12 +69,15 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
-        self._keep_alive = self._parser.should_keep_alive()
-        self._finish(self._parser.get_status_code())
-        if not self._keep_alive:
-            self.close()
+        keep_alive = self._parser.should_keep_alive()
+        status = self._parser.get_status_code()
         # A new parser for each answer: some servers' answers leave it in a state that refuses the next one.
         self._parser = httptools.HttpResponseParser(self)
+        if not keep_alive:
+            self.open = False
+        self._finish(status)
+        if not keep_alive:
+            self.close()
 
     def _finish(self, status: int) -> None:
         if self.busy:
