@@ -7,9 +7,11 @@ from typing import Any
 
 from loadtest.plots import bars, page
 from loadtest.results import FOLDER, newest
+from loadtest.servers import ROOT
 
 OURS = "slimrank"
 VARIANTS = ("baseline", "int8-static")
+_BEGIN, _END = "<!-- loadtest: begin -->", "<!-- loadtest: end -->"
 
 
 def write_all() -> list[Path]:
@@ -27,7 +29,49 @@ def write_all() -> list[Path]:
     markdown, html = FOLDER / "report.md", FOLDER / "report.html"
     markdown.write_text("\n\n".join(text) + "\n")
     html.write_text(page("Slimrank: load test", text, plots))
-    return [markdown, html]
+    return [markdown, html, *_into_readme()]
+
+
+def _into_readme() -> list[Path]:
+    """Put the short table between its marks in the README; needs the peers' results of both graphs."""
+    results = [newest(f"peers-{variant}") for variant in VARIANTS]
+    if None in results:
+        return []
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split(_BEGIN)
+    _, after = rest.split(_END)
+    table = short_table([result for result in results if result is not None])
+    readme.write_text(f"{before}{_BEGIN}\n{table}\n{_END}{after}")
+    return [readme]
+
+
+def short_table(results: list[dict[str, Any]]) -> str:
+    """Right answers per second of every server, by graph and candidate count, and its memory."""
+    columns = [(result, load) for result in results for load in _closed(result)]
+    heads = [f"`{result['variant']}`, {load.removeprefix('closed, ')}" for result, load in columns]
+    lines = ["| Server, right answers/s on one core | " + " | ".join(heads) + " | PSS MB |"]
+    lines.append("|" + "---|" * (len(heads) + 2))
+    servers = [_by_server(result) for result in results]
+    rated = {name: _rate(runs, columns[-1][1]) for name, runs in servers[-1].items()}
+    for name in sorted({*servers[0], *rated}, key=lambda one: -rated.get(one, 0.0)):
+        cells = []
+        for result, load in columns:
+            runs = _by_server(result).get(name)
+            cells.append(f"{_rate(runs, load):,.0f}" if runs else "-")
+        memory = [one["memory"]["proportional_bytes"] for by in servers for one in by.get(name, [])]
+        shown = f"**{name}**" if name == OURS else name
+        lines.append("| " + " | ".join([shown, *cells, f"{median(memory) / 1e6:.0f}"]) + " |")
+    failures = sum(
+        _failures(load) for result in results for run in result["runs"] for load in run["loads"].values()
+    )
+    rounds = results[0]["bench"]["rounds"]
+    what = f"Medians of {rounds} rounds, 8 connections, {failures} failed or wrong answers"
+    where = f"{what}; {machine_line(results[0])}."
+    return "\n".join([*lines, "", where])
+
+
+def _closed(result: dict[str, Any]) -> list[str]:
+    return [name for name in result["runs"][0]["loads"] if name.startswith("closed")]
 
 
 def machine_line(result: dict[str, Any]) -> str:
