@@ -158,6 +158,32 @@ def test_one_recipe_that_fails_leaves_the_others_published(small_model: SmallMod
     assert list((model.store_folder / STAGING).iterdir()) == []
 
 
+def test_how_far_a_step_is_can_be_seen(small_model: SmallModel, tmp_path: Path) -> None:
+    model = small_model.copy(tmp_path)
+    add_recipe(
+        model, "pruned", '{ technique = "prune_neurons", epochs = 2 }', '{ technique = "quantize_dynamic" }'
+    )
+    told: list[tuple[float, str]] = []
+    run(model, lambda *one: told.append(one), recipes=["pruned"])
+    done, what = zip(*told, strict=True)
+    assert list(done) == sorted(done)
+    assert what[0] == "pruned: prune_neurons"
+    assert [text.partition(": validation")[0] for text in what[3:5]] == ["pruned: epoch 1", "pruned: epoch 2"]
+    assert what[5:7] == ("pruned: quantize_dynamic", "pruned: evaluating")
+    assert done[5] == pytest.approx((done[0] + done[6]) / 2), "each step has an equal share"
+
+
+def test_the_seed_of_a_recipe_makes_another_variant(ready: SmallModel) -> None:
+    graphs = []
+    for seed in (0, 1, 0):
+        recipe = {"name": "mine", "seed": seed, "steps": [{"technique": "quantize_static", "rows": 9}]}
+        made = run(ready, recipe=recipe, force=True)[1]
+        assert made.version is not None
+        assert ready.store.manifest(NAME, "mine", made.version).seed == seed
+        graphs.append((ready.store.folder(NAME, "mine", made.version) / GRAPH_FILE).read_bytes())
+    assert graphs[0] == graphs[2] != graphs[1]
+
+
 def test_the_baseline_is_active_before_the_variants_are_made(
     small_model: SmallModel, graph: onnx.ModelProto, tmp_path: Path
 ) -> None:
