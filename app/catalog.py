@@ -13,6 +13,7 @@ The arrays are memory-mapped: workers share them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,8 +67,7 @@ class Catalog:
 
     def item_rows(self, raw: Sequence[str]) -> Array:
         """The rows of items, int64 [len(raw)]; -1 where the catalog does not have them."""
-        get = self._item_rows.get
-        return np.fromiter((get(one, -1) for one in raw), dtype=np.int64, count=len(raw))
+        return np.fromiter(map(self._item_rows.get, raw, repeat(-1)), dtype=np.int64, count=len(raw))
 
     def user_row(self, raw: str) -> int:
         """The row of a user, or -1."""

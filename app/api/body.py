@@ -17,6 +17,8 @@ from app.model_card import explain
 T = TypeVar("T", bound=msgspec.Struct)
 M = TypeVar("M", bound=BaseModel)
 _COMPONENTS = "#/components/schemas/{name}"
+MODEL_PARAMETER = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+"""The OpenAPI description of a path's model, for routes that read it themselves."""
 
 
 async def read_body(request: Request, decoder: msgspec.json.Decoder[T]) -> T:

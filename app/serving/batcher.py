@@ -41,6 +41,27 @@ class _Waiting:
     future: "asyncio.Future[Scored]"
 
 
+QUICK_SECONDS = 0.001
+"""Runs that are expected to take no longer are done on the event loop itself."""
+
+
+class Costs:
+    """What runs of a session took, by the power of two that their rows reach; recent runs weigh more."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}
+
+    def seconds(self, rows: int) -> float:
+        """What a run of so many rows should take; infinity before one was measured."""
+        return self._seconds.get(rows.bit_length(), float("inf"))
+
+    def note(self, rows: int, seconds: float) -> None:
+        """Learn from a run."""
+        size = rows.bit_length()
+        before = self._seconds.get(size, seconds)
+        self._seconds[size] = 0.8 * before + 0.2 * seconds
+
+
 class Batcher:
     """The queue of one session. While nothing waits it has no task, so dropping the last reference ends it."""
 
@@ -60,6 +81,7 @@ class Batcher:
         self._max_batch_rows = max_batch_rows
         self._queue: deque[_Waiting] = deque()
         self._runner: asyncio.Task[None] | None = None
+        self._costs = Costs()
 
     async def score(self, features: Features, deadline: float) -> Scored:
         """Scores of one request. Raises Overloaded, DeadlineExceeded, and what the session raises."""
@@ -84,14 +106,22 @@ class Batcher:
         batch: list[_Waiting] = []
         try:
             while batch := self._take():
+                rows = sum(one.features.rows for one in batch)
                 started = time.perf_counter()
-                outcomes = await loop.run_in_executor(self._executor, self._run_batch, batch)
+                if self._costs.seconds(rows) <= QUICK_SECONDS:
+                    # To hand a run to a thread and wake up again takes longer than this run itself.
+                    outcomes = self._run_batch(batch)
+                else:
+                    outcomes = await loop.run_in_executor(self._executor, self._run_batch, batch)
                 seconds = time.perf_counter() - started
+                self._costs.note(rows, seconds)
                 for one, outcome in zip(batch, outcomes, strict=True):
                     if isinstance(outcome, Exception):
                         _fail(one, outcome)
                     elif not one.future.done():
                         one.future.set_result(Scored(outcome, started - one.since, seconds))
+                # Others get their turn: sockets are read, answers are sent, and what came in joins the next run.
+                await asyncio.sleep(0)
         except RuntimeError as error:
             # The executor is shut. What waits is told so below; nobody asks this task how it ended.
             _LOG.warning("no more runs: %s", error)
@@ -122,7 +152,7 @@ class Batcher:
         return batch
 
     def _run_batch(self, batch: Sequence[_Waiting]) -> list[Array | Exception]:
-        """In the executor's thread: scores for each request, or why there are none."""
+        """Scores for each request, or why there are none."""
         try:
             return list(self._run([one.features for one in batch]))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer of somebody's request
@@ -131,6 +161,8 @@ class Batcher:
         return [outcome for one in batch for outcome in self._run_batch([one])]
 
     def _run(self, batch: Sequence[Features]) -> list[Array]:
+        if len(batch) == 1 and batch[0].rows <= self._max_batch_rows:  # the usual case, without copies
+            return [self._session.run(batch[0].inputs, np.zeros(batch[0].rows, dtype=np.int64))]
         counts = [one.rows for one in batch]
         row_request = np.repeat(np.arange(len(batch), dtype=np.int64), counts)
         inputs = _joined(batch) if len(batch) > 1 else batch[0].inputs

@@ -40,8 +40,10 @@ class FeatureReader:
         self._check_ids(ids)
         rows = self.catalog.item_rows(ids)
         known = rows >= 0
-        cold = self._has_features(columns, len(ids)) & ~known
-        ranked = known | cold
+        if not columns and known.all():  # ids of the catalog and nothing else: the usual case
+            inputs = {f.name: self.catalog.items[f.name][rows] for f in self._item_features}
+            return Encoded(Features(request | inputs, len(ids)), ids, rows, [], unknown_user=user_row < 0)
+        ranked = known | self._has_features(columns, len(ids))
         inputs = {f.name: self._item_values(f, rows, columns) for f in self._item_features}
         key = self.schema.item_key
         if key in inputs:  # the encoder may know an id that the catalog does not have
@@ -134,8 +136,8 @@ class FeatureReader:
                 field="candidates",
                 max_candidates=self.max_candidates,
             )
-        for position, one in enumerate(ids):
-            if type(one) is not str:
+        if set(map(type, ids)) != {str}:
+            for position in (number for number, one in enumerate(ids) if type(one) is not str):
                 raise InvalidInput(
                     f"candidate {position}: {key!r} must be text",
                     field=f"candidates.{key}",

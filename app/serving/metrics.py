@@ -38,6 +38,7 @@ class Metrics:
         self._own = own
         self._queue = queue
         self._rungs: dict[str, Mapping[str, Rung]] = {}
+        self._stages: dict[tuple[str, str, str], Histogram] = {}
         self.duration = Histogram(
             "slimrank_request_duration_seconds",
             "Time of a ranking request by stage.",
@@ -85,6 +86,14 @@ class Metrics:
         """These models are no longer in the store."""
         for model in models:
             self._rungs.pop(model, None)
+
+    def stage(self, labels: tuple[str, str], stage: str) -> Histogram:
+        """The histogram of one stage for these labels, found once: looking it up costs more than counting."""
+        key = (*labels, stage)
+        found = self._stages.get(key)
+        if found is None:
+            found = self._stages[key] = self.duration.labels(*key)
+        return found
 
     def labels_of(self, model: str, variant: str) -> tuple[str, str]:
         """The names as labels: empty for what only a client knows."""

@@ -48,7 +48,7 @@ def observed(metrics: Metrics, model: str) -> Iterator[Observation]:
     finally:
         labels = metrics.labels_of(one.model, one.variant)
         metrics.requests.labels(*labels, outcome).inc()
-        metrics.duration.labels(*labels, "total").observe(one.total_ms / 1e3)
+        metrics.stage(labels, "total").observe(one.total_ms / 1e3)
         if one.ranking is not None:
             timing = one.ranking.timing
             for stage, spent in (
@@ -56,5 +56,5 @@ def observed(metrics: Metrics, model: str) -> Iterator[Observation]:
                 ("queue", timing.queue_ms),
                 ("infer", timing.infer_ms),
             ):
-                metrics.duration.labels(*labels, stage).observe(spent / 1e3)
+                metrics.stage(labels, stage).observe(spent / 1e3)
             metrics.candidates.labels(labels[0]).observe(one.ranking.candidates)

@@ -118,7 +118,9 @@ def test_a_full_queue_asks_to_come_again_and_loses_nothing(small: SmallModel) ->
                 ranking_of(response)
         ranking_of(await client.post(RANK, json=body))
         text = (await client.get("/metrics")).text
-        known = f'slimrank_requests_total{{model="{NAME}",outcome="overloaded",variant=""}} {len(shed)}.0'
+        known = (
+            f'slimrank_requests_total{{model="{NAME}",outcome="overloaded",variant="baseline"}} {len(shed)}.0'
+        )
         assert known in text
 
     play(small, scene, max_queue=1)
