@@ -1,7 +1,6 @@
 """The queue before a session: in order, bounded, and every future resolved whatever happens."""
 
 import asyncio
-import math
 import threading
 import time
 import weakref
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from app.encoding import Array
 from app.errors import DeadlineExceeded, NotReady, Overloaded
-from app.serving.batcher import QUICK_SECONDS, Batcher, Costs, Scored
+from app.serving.batcher import Batcher, Scored
 from app.serving.query import Features
 from app.serving.session import Session
 
@@ -242,49 +241,6 @@ def test_a_run_that_never_began_is_failed_when_the_executor_is_shut(executor: Th
         assert isinstance(error, NotReady)
 
     play(scene)
-
-
-class WhichThread(HeldSession):
-    """Notes the thread of each run; a run of more than ten rows takes its time."""
-
-    def __init__(self) -> None:
-        self.threads: list[int] = []
-
-    def run(self, inputs: Mapping[str, Array], row_request: Array) -> Array:
-        self.threads.append(threading.get_ident())
-        if len(row_request) > 10:
-            time.sleep(2 * QUICK_SECONDS)
-        return np.zeros(len(row_request), np.float32)
-
-
-def test_runs_known_to_be_quick_need_no_thread_and_others_do(executor: Executor) -> None:
-    async def scene() -> None:
-        bench = Bench(executor)
-        bench.session = WhichThread()
-        bench.batcher = Batcher(
-            bench.session, frozenset({"base"}), executor, max_queue=10, max_batch_rows=1000
-        )
-        for _ in range(30):
-            await (await bench.send(1.0))
-        here = threading.get_ident()
-        assert bench.session.threads[0] != here, "nothing is known of the first run"
-        assert bench.session.threads[-1] == here
-        for _ in range(3):
-            await (await bench.send(*range(20)))
-        assert here not in bench.session.threads[-3:]
-
-    play(scene)
-
-
-def test_what_runs_take_is_learned_by_their_size_and_forgotten_slowly() -> None:
-    costs = Costs()
-    assert costs.seconds(100) == math.inf
-    costs.note(100, 1.0)
-    assert costs.seconds(127) == 1.0, "the same power of two"
-    assert costs.seconds(128) == math.inf
-    for _ in range(50):
-        costs.note(100, 0.0)
-    assert costs.seconds(100) < 1e-3
 
 
 def test_a_batcher_that_rests_is_freed_with_its_session(executor: Executor) -> None:
