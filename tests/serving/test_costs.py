@@ -32,12 +32,11 @@ def of_rows(count: int) -> Features:
 
 
 def test_runs_known_to_be_quick_need_no_thread_and_others_do() -> None:
-    async def scene() -> None:
-        bench = Bench(executor)
+    async def scene(executor: ThreadPoolExecutor) -> None:
         session = WhichThread()
-        bench.batcher = Batcher(session, frozenset({"base"}), executor, max_queue=10, max_batch_rows=1000)
+        batcher = Batcher(session, frozenset(), executor, max_queue=10, max_batch_rows=1000)
         for _ in range(30):
-            await (await bench.send(1.0))
+            await batcher.score(of_rows(1), math.inf)
         here = threading.get_ident()
         assert session.threads[0] != here, "nothing is known of the first run"
         assert session.threads[-1] == here
