@@ -34,12 +34,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ArchitectureSource(_Table):
-    """An architecture of this project and a safetensors checkpoint."""
-
-    kind: Literal["architecture"]
-    architecture: str = Field(description="Name of a file in app/training/architectures/.")
-    config: dict[str, Any] = Field(default_factory=dict, description="The architecture's own configuration.")
+class _TrainedSource(_Table):
     checkpoint: InsidePath = Field(
         default="checkpoint.safetensors", description="The weights, in safetensors."
     )
@@ -48,7 +43,15 @@ class ArchitectureSource(_Table):
     )
 
 
-class EntryPointSource(_Table):
+class ArchitectureSource(_TrainedSource):
+    """An architecture of this project and a safetensors checkpoint."""
+
+    kind: Literal["architecture"]
+    architecture: str = Field(description="Name of a file in app/training/architectures/.")
+    config: dict[str, Any] = Field(default_factory=dict, description="The architecture's own configuration.")
+
+
+class EntryPointSource(_TrainedSource):
     """A function of the user's own that builds an `nn.Module`, and a safetensors checkpoint."""
 
     kind: Literal["entry_point"]
@@ -57,12 +60,6 @@ class EntryPointSource(_Table):
         description="package.module:build, importable or in the model's folder; called with (encoder, **config).",
     )
     config: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the entry point.")
-    checkpoint: InsidePath = Field(
-        default="checkpoint.safetensors", description="The weights, in safetensors."
-    )
-    encoder: InsidePath = Field(
-        default="encoder.json", description="The fitted encoder that goes with the weights."
-    )
 
 
 class OnnxSource(_Table):

@@ -5,12 +5,9 @@ configuration and a function from model to model. Recipes, the command line, the
 by walking that folder.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,6 +16,7 @@ from app.compression import techniques as _folder
 from app.compression.workshop import Workshop
 from app.errors import ConfigurationError
 from app.model_card import explain
+from app.plugins import parts_of
 
 Stage = Literal["module", "graph"]
 
@@ -59,8 +57,4 @@ class Technique:
 @cache
 def techniques() -> Mapping[str, Technique]:
     """Every technique by name."""
-    found = {}
-    for module in pkgutil.iter_modules(_folder.__path__, f"{_folder.__name__}."):
-        technique: Technique = importlib.import_module(module.name).TECHNIQUE
-        found[technique.name] = technique
-    return MappingProxyType(dict(sorted(found.items())))
+    return parts_of(_folder, "TECHNIQUE")

@@ -5,12 +5,9 @@ keeps the torch contract: `module(inputs, row_request) -> logits`, with request 
 features as [num_candidates, ...], `row_request` as int64 [num_candidates] and logits as float32 [num_candidates].
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +16,7 @@ from torch import nn
 from app.encoding import Encoder
 from app.errors import ConfigurationError
 from app.model_card import explain
+from app.plugins import parts_of
 from app.training import architectures as _folder
 
 Width = Annotated[int, Field(ge=1)]
@@ -45,11 +43,7 @@ class Architecture:
 @cache
 def architectures() -> Mapping[str, Architecture]:
     """Every architecture by name."""
-    found = {}
-    for module in pkgutil.iter_modules(_folder.__path__, f"{_folder.__name__}."):
-        architecture: Architecture = importlib.import_module(module.name).ARCHITECTURE
-        found[architecture.name] = architecture
-    return MappingProxyType(found)
+    return parts_of(_folder, "ARCHITECTURE")
 
 
 def build(name: str, config: Mapping[str, Any], encoder: Encoder) -> nn.Module:

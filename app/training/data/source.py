@@ -4,13 +4,10 @@ A source is one file in app/training/data/sources/ that ends in `SOURCE = Source
 """
 
 import hashlib
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -18,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.errors import ConfigurationError, DataUnavailable
 from app.model_card import Data, explain
+from app.plugins import parts_of
 from app.schema import FeatureSchema, HistoryFeature, Side
 from app.training.data import sources as _folder
 from app.training.data.dataset import LABEL, TIMESTAMP, Dataset, RawTables
@@ -54,11 +52,7 @@ class Source:
 @cache
 def sources() -> Mapping[str, Source]:
     """Every source by name."""
-    found = {}
-    for module in pkgutil.iter_modules(_folder.__path__, f"{_folder.__name__}."):
-        source: Source = importlib.import_module(module.name).SOURCE
-        found[source.name] = source
-    return MappingProxyType(found)
+    return parts_of(_folder, "SOURCE")
 
 
 def read_dataset(data: Data, schema: FeatureSchema, place: Place) -> Dataset:
