@@ -11,8 +11,6 @@ killed at any moment. What it leaves in the staging folder is swept by the next 
 
 import fcntl
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +30,7 @@ from app.artifact import (
     verify,
 )
 from app.errors import ArtifactCorrupt, UnknownVersion
+from app.scratch import scratch_folder
 
 CATALOG = "_catalog"
 ACTIVE_FILE = "active.json"
@@ -131,18 +130,10 @@ class ArtifactStore:
         """An empty folder to build an artifact in; it is gone afterwards, and swept later if this process dies."""
         staging = self.root / STAGING
         staging.mkdir(parents=True, exist_ok=True)
-        with _locked(staging):  # nobody else sweeps the new folder before its own lock is held
-            self._sweep(staging)
-            holder = Path(tempfile.mkdtemp(dir=staging))
-            lock = os.open(holder, os.O_RDONLY)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        folder = holder / "artifact"
-        folder.mkdir()
-        try:
+        with scratch_folder(staging) as holder:
+            folder = holder / "artifact"
+            folder.mkdir()
             yield folder
-        finally:
-            shutil.rmtree(holder, ignore_errors=True)
-            os.close(lock)
 
     def publish(self, folder: Path, manifest: Manifest) -> Manifest:
         """Move a staged folder to its place, whole and synced; gives the manifest with files and version filled in."""
@@ -224,22 +215,6 @@ class ArtifactStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    @staticmethod
-    def _sweep(staging: Path) -> None:
-        """Remove what dead writers left: their locks are free."""
-        for holder in staging.iterdir():
-            try:
-                lock = os.open(holder, os.O_RDONLY)
-            except FileNotFoundError:
-                continue  # its writer has just removed it
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(holder, ignore_errors=True)
-            except BlockingIOError:
-                pass  # its writer is alive
-            finally:
-                os.close(lock)
-
 
 def _read_if_there(folder: Path) -> Manifest | None:
     """The manifest; None when there is no such version, or when it has just been collected."""
@@ -249,17 +224,6 @@ def _read_if_there(folder: Path) -> Manifest | None:
         if folder.exists():
             raise
         return None
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; it ends with the process, however that dies."""
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _fault(check: Callable[[Any], object], subject: object) -> ArtifactCorrupt | None:

@@ -19,12 +19,14 @@ from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client import multiprocess
 
 from app.backoff import Backoff
 from app.compressor_watch import CompressorWatch, pause_or_stop
 from app.lifeline import ChildStarter, environment_of
+from app.scratch import scratch_folder
 from app.settings import Settings
 
 # What a worker may take to close up after its drain, before it is killed.
@@ -69,7 +71,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for one in _STOP_SIGNALS:
             loop.add_signal_handler(one, self._on_signal, one)
-        with tempfile.TemporaryDirectory(prefix="slimrank-metrics-") as self._metrics_folder:
+        with scratch_folder(Path(tempfile.gettempdir()), "slimrank-metrics-") as folder:
+            self._metrics_folder = str(folder)
             tasks = [self._keep_worker(n + 1) for n in range(self.settings.workers)]
             if self.settings.compressor:
                 tasks.append(self._watch.run(self._stop))

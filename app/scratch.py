@@ -1,0 +1,53 @@
+"""Folders for work in progress that do not outlive their owner for long, however it dies.
+
+The owner holds a lock on its folder, which the kernel frees with the process. Whoever makes the next folder removes
+those whose locks are free.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def scratch_folder(parent: Path, prefix: str = "") -> Iterator[Path]:
+    """A new, empty folder in `parent`, gone at the end of the block; what dead owners left there is removed first."""
+    with _locked(parent):  # nobody else sweeps the new folder before its own lock is held
+        _sweep(parent, prefix)
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+        lock = os.open(folder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _sweep(parent: Path, prefix: str) -> None:
+    for folder in parent.glob(f"{prefix}*"):
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except (FileNotFoundError, PermissionError):
+            continue  # its owner has just removed it, or is another user
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            pass  # its owner is alive
+        finally:
+            os.close(lock)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
