@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from app.errors import InvalidInput
 from app.model_card import explain
@@ -23,7 +24,7 @@ MODEL_PARAMETER = {"name": "model", "in": "path", "required": True, "schema": {"
 
 async def read_body(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
     """The body as the decoder's type. Raises InvalidInput saying what is wrong and where, BodyTooLarge."""
-    content = await request.body()
+    content = await _content(request)
     try:
         return decoder.decode(content)
     except msgspec.ValidationError as error:
@@ -34,12 +35,20 @@ async def read_body(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
         raise InvalidInput("the body is nested too deeply") from error
 
 
+async def _content(request: Request) -> bytes:
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        # Nobody reads this answer, but it is counted, and as the client's doing.
+        raise InvalidInput("the body: the client left before all of it had come") from error
+
+
 def json_body(kind: type[M]) -> Any:
     """A dependency that gives the body as a pydantic model. It raises InvalidInput, BodyTooLarge."""
 
     async def read(request: Request) -> M:
         try:
-            return kind.model_validate_json(await request.body())
+            return kind.model_validate_json(await _content(request))
         except ValidationError as error:
             raise InvalidInput(f"the body: {explain(error)}"[:1000]) from error
 

@@ -32,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 REQUEST_ID_HEADER = "X-Request-ID"
 _RETRY_AFTER_SECONDS = "1"
+_LONGEST_NUMBER = 18
 
 
 class Envelope:
@@ -60,8 +61,7 @@ class Envelope:
             await send(message)
 
         try:
-            length = headers.get("content-length", "0")
-            if length.isdecimal() and int(length) > self._max_body_bytes:
+            if self._announces_too_much(headers.get("content-length", "0")):
                 await error_response(self._too_large())(scope, receive, send_with_id)
                 return
             await self._app(scope, self._counted(receive), send_with_id)
@@ -71,6 +71,11 @@ class Envelope:
                 raise
             fault = ServiceError(f"a fault of the service; its log has the cause under {request_id}")
             await error_response(fault)(scope, receive, send_with_id)
+
+    def _announces_too_much(self, length: str) -> bool:
+        digits = length.lstrip("0")
+        # Python reads no number of thousands of digits.
+        return digits.isdecimal() and (len(digits) > _LONGEST_NUMBER or int(digits) > self._max_body_bytes)
 
     def _counted(self, receive: Receive) -> Receive:
         taken = 0
