@@ -3,6 +3,7 @@
 {"error": {"code": "unknown_model", "message": "there is no model 'movies'", "details": {}}}
 """
 
+import asyncio
 import logging
 import re
 import secrets
@@ -65,6 +66,11 @@ class Envelope:
                 await error_response(self._too_large())(scope, receive, send_with_id)
                 return
             await self._app(scope, self._counted(receive), send_with_id)
+        except asyncio.CancelledError:
+            # The server cancels what is left when the drain is over; unanswered, its client would get a bare 500.
+            _LOG.warning("request %s: not done when the drain ended", request_id)
+            if not begun:
+                await error_response(NotReady("the service is ending"))(scope, receive, send_with_id)
         except Exception:
             _LOG.exception("request %s: unhandled", request_id)
             if begun:

@@ -1,7 +1,9 @@
 """The real service: supervisor, workers, compressor, store and queue, as `slimrank serve` runs them."""
 
+import json
 import os
 import signal
+import socket
 from pathlib import Path
 
 import httpx2
@@ -10,7 +12,7 @@ from app.store import ArtifactStore
 
 from tests.e2e.load import continuous_load
 from tests.e2e.running import admin, finished, is_ready, rank, running
-from tests.processes import eventually
+from tests.processes import WAIT_SECONDS, eventually
 from tests.small_model import SmallModel, trained_small_model
 
 
@@ -122,3 +124,19 @@ def test_a_worker_holds_no_compression_library(small_model: SmallModel, tmp_path
         assert "onnxruntime" in mapped
         for library in ("torch", "polars", "scipy", "sklearn", "safetensors"):
             assert f"/{library}/" not in mapped
+
+
+def test_a_request_that_outlasts_the_drain_is_told_so(small_model: SmallModel, tmp_path: Path) -> None:
+    small = small_model.copy(tmp_path)
+    with running(small, compressor=False, drain_seconds=0.5) as one:
+        address = httpx2.URL(one.url)
+        with socket.create_connection((address.host, address.port or 80), timeout=WAIT_SECONDS) as client:
+            client.sendall(b"POST /v1/models/clicks/rank HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            assert one.get("/health/live")  # by now the half request is under way, too
+            one.signal(signal.SIGTERM)
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        assert one.exit_code() == 0
+    head, _, content = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(content)["error"]["code"] == "not_ready"
+    assert "Traceback" not in (one.folder / "log").read_text()
