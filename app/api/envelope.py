@@ -67,6 +67,8 @@ class Envelope:
                 return
             await self._app(scope, self._counted(receive), send_with_id)
         except asyncio.CancelledError:
+            if not scope["app"].state.draining:
+                raise
             # The server cancels what is left when the drain is over; unanswered, its client would get a bare 500.
             _LOG.warning("request %s: not done when the drain ended", request_id)
             if not begun:
