@@ -27,7 +27,7 @@ REPORT_FILE = "report.json"
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 VERSION = re.compile(r"[0-9a-f]{16}")
 # What reading a damaged JSON file may raise: text that is not UTF-8 and endless nesting have errors of their own.
-_UNREADABLE = (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class FileEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +100,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         _check_plain_file(path)
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ArtifactCorrupt(f"{where}: the manifest cannot be read ({reason})") from error
     if manifest.schema_version != SCHEMA_VERSION:
@@ -129,7 +129,7 @@ def read_report(folder: Path) -> Report:
     """The report of a variant's artifact. Raises ArtifactCorrupt."""
     try:
         return msgspec.json.decode((folder / REPORT_FILE).read_bytes(), type=Report)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ArtifactCorrupt(f"{_name(folder)}: the report cannot be read") from error
 
 

@@ -22,6 +22,7 @@ import msgspec
 from app.active import Active, State
 from app.artifact import (
     MANIFEST_FILE,
+    UNREADABLE,
     VERSION,
     Manifest,
     content_version,
@@ -29,7 +30,7 @@ from app.artifact import (
     read_manifest,
     verify,
 )
-from app.errors import ArtifactCorrupt, UnknownVersion
+from app.errors import ArtifactCorrupt, ServiceError, UnknownVersion
 from app.scratch import scratch_folder
 
 CATALOG = "_catalog"
@@ -103,8 +104,9 @@ class ArtifactStore:
             return msgspec.json.decode((self.root / model / ACTIVE_FILE).read_bytes(), type=Active)
         except FileNotFoundError:
             return Active()
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise ArtifactCorrupt(f"{model}/{ACTIVE_FILE} cannot be read: {error}") from error
+        except UNREADABLE as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ArtifactCorrupt(f"{model}/{ACTIVE_FILE} cannot be read: {reason}") from error
 
     def activate(self, model: str, change: Callable[[State], State]) -> Active:
         """Let `change` make the next state from the present one, check that its new versions exist, and let it serve.
@@ -208,12 +210,18 @@ class ArtifactStore:
 
     @contextmanager
     def _writing(self, model: str) -> Iterator[None]:
-        """One writer of a model at a time, across processes; the kernel frees the lock of a process that dies."""
+        """One writer of a model at a time, across processes; the kernel frees the lock of a process that dies.
+
+        Raises ServiceError for what the file system refuses meanwhile: a full disk, for example.
+        """
         folder = self.root / model
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / LOCK_FILE).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / LOCK_FILE).open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise ServiceError(f"the store cannot be written: {error.strerror}") from error
 
 
 def _read_if_there(folder: Path) -> Manifest | None:
