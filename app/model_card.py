@@ -17,6 +17,9 @@ from app.schema import FeatureSchema
 MODEL_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
 VARIANT_NAME = r"^[a-z][a-z0-9-]{0,63}$"
 BASELINE = "baseline"
+AUTO = "auto"
+"""What a request asks for that leaves the choice of the variant to the model's policy."""
+_TAKEN = {BASELINE: "the variant it is compared with", AUTO: "what lets the policy choose"}
 CARD_FILE = "model.toml"
 
 
@@ -142,10 +145,8 @@ class Recipe(_Table):
 
     @model_validator(mode="after")
     def _steps_name_techniques(self) -> "Recipe":
-        if self.name == BASELINE:
-            raise ValueError(
-                f"a recipe may not be called {BASELINE!r}: that is the variant it is compared with"
-            )
+        if self.name in _TAKEN:
+            raise ValueError(f"a recipe may not be called {self.name!r}: that is {_TAKEN[self.name]}")
         for position, step in enumerate(self.steps, start=1):
             if not isinstance(step.get("technique"), str):
                 raise ValueError(f"recipe {self.name!r}, step {position}: `technique` is missing or not text")

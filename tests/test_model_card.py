@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from app.errors import ConfigurationError, UnknownModel, UnknownRecipe
 from app.model_card import (
+    AUTO,
     BASELINE,
     ArchitectureSource,
     Budget,
@@ -194,6 +195,7 @@ def test_a_path_inside_the_folder_is_taken(path: str) -> None:
             {"recipes": [{"name": BASELINE, "steps": [{"technique": "x"}]}]},
             "a recipe may not be called 'baseline'",
         ),
+        ({"recipes": [{"name": AUTO, "steps": [{"technique": "x"}]}]}, "a recipe may not be called 'auto'"),
         ({"recipes": [{"name": "a", "seed": -1, "steps": [{"technique": "x"}]}]}, r"recipes\.0\.seed: "),
     ],
     ids=str,

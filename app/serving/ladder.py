@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 from app.active import State
 from app.errors import NotReady, UnknownVariant
-from app.model_card import BASELINE
+from app.model_card import AUTO, BASELINE
 from app.report import Report, Verdict
-
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
