@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import MappingProxyType
 
 from app.active import Active
@@ -16,6 +17,7 @@ from app.serving.metrics import Metrics
 from app.settings import Settings
 from app.store import ArtifactStore
 
+_LOST = "nothing of it is in the store any more"
 _LOG = logging.getLogger(__name__)
 
 
@@ -88,6 +90,10 @@ class Registry:
             models[name] = await self._refreshed(name)
             self._models = MappingProxyType(dict(models))
         gone = models.keys() - set(present)
+        for name in gone.intersection(self.expected()) if gone else ():
+            # Its card is there, so the store is away or damaged, and may come back.
+            models[name] = self._lost(models[name])
+            gone.discard(name)
         self._models = MappingProxyType({name: one for name, one in models.items() if name not in gone})
         self._metrics.forget_models(gone)
 
@@ -107,6 +113,13 @@ class Registry:
                 {"": error.message},
             )
         self._note(name, before, after)
+        return after
+
+    def _lost(self, before: LoadedModel) -> LoadedModel:
+        if _LOST in before.failures.values():
+            return before
+        after = replace(before, failures={"": _LOST})
+        self._note(before.name, before, after)
         return after
 
     def _is_stale(self, before: LoadedModel, active: Active) -> bool:

@@ -167,3 +167,23 @@ def test_a_store_that_cannot_be_read_for_a_while_does_not_end_the_watch(small: S
         assert (await one.answer())[0] == new.version
 
     play(small, scene, poll_seconds=0.01)
+
+
+def test_what_is_loaded_goes_on_while_the_store_is_away(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        before, away = await one.answer(), small.store_folder.with_name("away")
+        small.store_folder.rename(away)
+        small.store_folder.mkdir()  # a mount point without its disk
+        await one.registry.refresh()
+        await one.registry.refresh()
+        assert await one.answer() == before
+        assert one.registry.missing() == {}
+        assert one.failures() == {"": "nothing of it is in the store any more"}
+        small.store_folder.rmdir()
+        away.rename(small.store_folder)
+        while one.failures():
+            await asyncio.sleep(0.05)
+            await one.registry.refresh()
+        assert await one.answer() == before
+
+    play(small, scene)
