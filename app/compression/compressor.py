@@ -43,7 +43,12 @@ def main(work: Work | None = None) -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     settings = Settings()
     be_modest(settings)
-    sys.exit(0 if run_jobs(settings, work) else LOCK_TAKEN)
+    try:
+        alone = run_jobs(settings, work)
+    except ServiceError as error:  # of the queue: what a job raises ends the job
+        _LOG.error("the compressor ends: %s", error.message)
+        sys.exit(1)
+    sys.exit(0 if alone else LOCK_TAKEN)
 
 
 def be_modest(settings: Settings) -> None:

@@ -149,3 +149,12 @@ def test_the_real_work_is_the_pipeline(queue: JobQueue, tmp_path: Path) -> None:
     assert process.wait(WAIT_SECONDS) == 0
     after = queue.get(job.id)
     assert (after.state, after.error) == ("failed", "there is no model 'nobody'")
+
+
+def test_a_queue_that_cannot_be_used_is_one_line_and_no_traceback(queue: JobQueue) -> None:
+    queue.path.write_bytes(b"not a queue" * 1000)
+    code, said = run(queue)
+    assert code == 1
+    assert said == (
+        "the compressor ends: the job queue's file is damaged or not a job queue; move it out of the store\n"
+    )
