@@ -1,0 +1,65 @@
+"""What a connection may cost before its request is known."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.e2e.running import running
+from tests.processes import WAIT_SECONDS, Service
+from tests.small_model import SmallModel
+
+CHUNK = b"a" * 65536
+START = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def served(small_model: SmallModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(small_model.copy(tmp_path_factory.mktemp("served")), compressor=False) as one:
+        yield one
+
+
+def answer_to(served: Service, parts: Iterator[bytes]) -> bytes:
+    """The first bytes that come back; parts are sent until the service has had enough."""
+    url = httpx2.URL(served.url)
+    with socket.create_connection((url.host, url.port or 80), timeout=WAIT_SECONDS) as client:
+        try:
+            for part in parts:
+                client.sendall(part)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        try:
+            return client.recv(65536)
+        except ConnectionResetError:
+            return b""
+
+
+@pytest.mark.parametrize("start", [START + b"X: ", START, b"GET /"], ids=["a header", "headers", "a path"])
+def test_a_head_without_an_end_is_not_read_for_ever(served: Service, start: bytes) -> None:
+    sent = 0
+
+    def parts() -> Iterator[bytes]:
+        nonlocal sent
+        yield start
+        for number in range(1000):
+            yield b"X-%d: %s\r\n" % (number, CHUNK) if start == START else CHUNK
+            sent += len(CHUNK)
+
+    answer = answer_to(served, parts())
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+    assert sent < 1000 * len(CHUNK), "the service took 64 MB of a head"
+    assert "headers are too long" in (served.folder / "log").read_text()
+
+
+def test_a_head_in_pieces_and_long_bodies_before_the_next_head_are_taken(served: Service) -> None:
+    pieces = iter([START[:9], START[9:], b"X: " + b"a" * 30_000, b"\r\n\r\n"])
+    assert answer_to(served, pieces).startswith(b"HTTP/1.1 200 ")
+    body = b'{"candidates": ["i1"]}'.ljust(400_000)
+    rank = b"POST /v1/models/clicks/rank HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert answer_to(served, iter([(rank + body) * 3])).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_service_still_answers(served: Service, tmp_path: Path) -> None:
+    assert httpx2.get(served.url + "/health/live", timeout=WAIT_SECONDS).status_code == 200
