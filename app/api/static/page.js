@@ -105,7 +105,7 @@ async function showModel(name) {
   showVariants(variants, counts);
   showPlot(variants, counts.at(-1));
   showChoices(variants);
-  const policy = model.policy.kind === "pinned" ? `pinned to ${model.policy.variant}` : "the fastest that passed";
+  const policy = model.policy.kind === "pinned" ? `${model.policy.variant}, to which it is pinned` : "the fastest that passed";
   find("status").textContent = model.ready
     ? `${name} is ready: ${model.variants.length} variants loaded, auto takes ${policy}.`
     : `${name} is not ready yet; its first compression may be under way. Load the page again in a while.`;
