@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import (
     BodyTooLarge,
+    DeadlineExceeded,
     InvalidInput,
     MethodNotAllowed,
     NotFound,
@@ -127,7 +128,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, NotReady):
+    # What is late or too early is counted, and under overload there is much of it: it has no line each.
+    expected = isinstance(error, NotReady | DeadlineExceeded)
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not expected:
         _LOG.error("request %s: %s: %s", request.state.request_id, error.code, error.message)
     return error_response(error)
 

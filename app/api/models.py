@@ -15,7 +15,7 @@ from app.api.answers import (
 from app.api.envelope import error_examples
 from app.api.state import Parts, Service
 from app.artifact import Manifest, read_report
-from app.errors import NotReady, UnknownModel
+from app.errors import ConfigurationError, NotReady, UnknownModel
 from app.model_card import BASELINE, ModelCard
 from app.serving.loaded import LoadedModel
 from app.store import ArtifactStore
@@ -85,11 +85,16 @@ def _of_variant(store: ArtifactStore, model: str, variant: str, active: str | No
 
 def _summary(parts: Service, name: str) -> ModelSummary:
     loaded = parts.registry.models.get(name)
-    card = _card(parts, name)
+    try:
+        card = _card(parts, name)
+        title, description = (card.title, card.description) if card else ("", "")
+    except ConfigurationError as error:
+        # One wrong card must not hide the other models.
+        title, description = "", f"its model card is wrong: {error.message}"
     return ModelSummary(
         name=name,
-        title=card.title if card else "",
-        description=card.description if card else "",
+        title=title,
+        description=description,
         ready=bool(loaded and loaded.variants),
         variants=_names(loaded),
         policy=Policy.of(loaded.active.state.policy) if loaded else Policy(kind="ladder"),

@@ -18,6 +18,8 @@ from app.store import ArtifactStore
 
 app = typer.Typer(add_completion=False)
 _COUNTS = (1, 100, 1000)
+_WIDE = 135
+"""Columns of a terminal that the table with one line for each variant needs."""
 _COLOURS = {"passed": "green", "rejected": "yellow", "baseline": "cyan"}
 
 
@@ -37,7 +39,7 @@ def report(
         print(msgspec.json.format(msgspec.json.encode(content)).decode())
         return
     console = Console(highlight=False)
-    console.print(_table(model, found))
+    console.print(_table(model, found, wide=console.width >= _WIDE))
     for name, (manifest, _) in found.items():
         if manifest.verdict is not None and name != BASELINE:
             console.print(
@@ -64,31 +66,41 @@ def _published(store: ArtifactStore, model: str) -> dict[str, tuple[Manifest, Re
     active = store.active(model).state.versions
     found = {}
     for name in names:
-        version = active.get(name) or store.manifests(model, name)[0].version
+        newest = next((one.version for one in store.manifests(model, name)), None)
+        version = active.get(name) or newest
+        if version is None:
+            continue  # none of its versions can be read; `slimrank verify` says what is wrong with them
         manifest = store.manifest(model, name, version)
         found[name] = (manifest, read_report(store.folder(model, name, version)))
     return found
 
 
-def _table(model: str, found: dict[str, tuple[Manifest, Report]]) -> Table:
-    table = Table(title=model, title_justify="left")
-    table.add_column("variant", no_wrap=True)
-    for heading in ("size", "ratio", "AUC", "NDCG@10", "overlap@10", *(f"ms at {n:,}" for n in _COUNTS)):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
-    for name, (manifest, one) in found.items():
-        outcome = manifest.verdict.outcome if manifest.verdict else ""
-        table.add_row(
-            name,
-            _bytes(one.size.artifact_bytes),
-            f"{one.size.compression_ratio:.1f}x",
-            _interval(one.quality.auc) if one.quality else "-",
-            f"{one.quality.ndcg_at_10.value:.4f}" if one.quality and one.quality.ndcg_at_10 else "-",
-            _number(one.agreement.overlap_at_10 if one.agreement else None),
-            *(_latency(one, count) for count in _COUNTS),
-            f"[{_COLOURS.get(outcome, 'white')}]{outcome}[/]",
-        )
+def _table(model: str, found: dict[str, tuple[Manifest, Report]], *, wide: bool) -> Table:
+    """One line for each variant; on a narrow terminal one column for each, so that no figure is cut off."""
+    headings = ["variant", "size", "ratio", "AUC", "NDCG@10", "overlap@10"]
+    headings += [*(f"ms at {n:,}" for n in _COUNTS), "verdict"]
+    lines = [[name, *_cells(manifest, one)] for name, (manifest, one) in found.items()]
+    if not wide:
+        headings, *lines = (list(column) for column in zip(headings, *lines, strict=True))
+    table = Table(title=model, title_justify="left", padding=(0, 1) if wide else (0, 0))
+    for position, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if position else "left", no_wrap=position == 0)
+    for line in lines:
+        table.add_row(*line)
     return table
+
+
+def _cells(manifest: Manifest, one: Report) -> list[str]:
+    outcome = manifest.verdict.outcome if manifest.verdict else ""
+    return [
+        _bytes(one.size.artifact_bytes),
+        f"{one.size.compression_ratio:.1f}x",
+        _interval(one.quality.auc) if one.quality else "-",
+        f"{one.quality.ndcg_at_10.value:.4f}" if one.quality and one.quality.ndcg_at_10 else "-",
+        _number(one.agreement.overlap_at_10 if one.agreement else None),
+        *(_latency(one, count) for count in _COUNTS),
+        f"[{_COLOURS.get(outcome, 'white')}]{outcome}[/]",
+    ]
 
 
 def _latency(report: Report, candidates: int) -> str:

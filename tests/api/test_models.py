@@ -115,10 +115,12 @@ def test_a_model_without_a_card_is_shown_from_the_store(small: SmallModel) -> No
 
 def test_a_card_that_breaks_under_way_is_told_and_ranking_goes_on(own: TestClient, small: SmallModel) -> None:
     (small.models / NAME / CARD_FILE).write_text("name = ")
-    for path in ("/v1/models", MODEL):
-        message = refused(own.get(path), "configuration")
-        assert message.startswith("clicks/model.toml is not TOML")
-        assert str(small.models) not in message
+    (listed,) = answered(own.get("/v1/models"), ModelList).models
+    shown = answered(own.get(MODEL), ModelDetail)
+    for one in (listed, shown):
+        assert one.description.startswith("its model card is wrong: clicks/model.toml is not TOML")
+        assert str(small.models) not in one.description
+        assert one.ready
     assert own.post(f"{MODEL}/rank", json={"candidates": ["i1"]}).status_code == 200
 
 

@@ -155,6 +155,18 @@ def test_report_shows_every_variant_and_why(slimrank: Slimrank, ready: SmallMode
     assert "measured on " in ran.out
 
 
+def test_report_on_a_narrow_terminal_cuts_nothing_off(
+    slimrank: Slimrank, ready: SmallModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    ran = slimrank("report", NAME)
+    assert "…" not in ran.out
+    (heads,) = re.findall(r"^┃variant.*$", ran.out, re.MULTILINE)
+    assert re.findall(r"[\w-]+", heads) == ["variant", *VARIANTS]
+    (ratios,) = re.findall(r"^│ratio.*$", ran.out, re.MULTILINE)
+    assert len(re.findall(r"\d\.\dx", ratios)) == len(VARIANTS)
+
+
 def test_report_as_json_is_everything_that_was_measured(slimrank: Slimrank, ready: SmallModel) -> None:
     ran = slimrank("report", NAME, "--json")
     assert ran.code == 0
