@@ -1,4 +1,7 @@
-"""Scores from a graph on disk, run as it is served: what evaluation and profiling look at."""
+"""Scores from a graph on disk, with fixed threads: what evaluation and profiling look at.
+
+Unlike a worker's session it has an arena of its own. With the malloc settings that workers are given, both are as fast.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -14,5 +14,5 @@ SERVER = Server(
     command=_command,
     path="/predict",
     requirements=("litserve==0.2.19", "onnxruntime==1.32.0", "numpy==2.4.6"),
-    note="one worker on the CPU, no batching, which its documents advise against for small models",
+    note="one worker on the CPU, no batching",
 )

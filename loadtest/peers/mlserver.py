@@ -16,7 +16,7 @@ def _command(folder: Path, port: int) -> list[str]:
         "grpc_port": port + 1,
         "metrics_port": port + 2,
         "host": "127.0.0.1",
-        # In one process: its documents' advice where a model needs no isolation.
+        # In one process: no hop to a worker.
         "parallel_workers": 0,
         "debug": False,
     }
