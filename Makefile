@@ -26,11 +26,11 @@ check: setup
 test: check
 	$(BIN)/pytest $(ARGS)
 
-# Our own service alone, about 3 minutes; the demo must have been compressed: .venv/bin/slimrank compress movielens
+# Our own service alone, about 4 minutes.
 loadtest: setup
 	$(BIN)/python -m loadtest $(ARGS)
 
-# Every peer that can be installed beside us, about half an hour.
+# Every peer that can be installed beside us, about half an hour; 20 minutes once they are installed.
 loadtest-peers: setup
 	$(BIN)/python -m loadtest install
 	$(BIN)/python -m loadtest check

@@ -1,21 +1,33 @@
-"""Side by side: every server with the same graph, the same requests and one core, in turns, for several rounds."""
+"""Side by side: every server with the same graph, the same requests and one core, in short turns, for many rounds.
 
+All servers are started first and then stopped where they stand; each wakes for its own turns only. So a round is short,
+the sides of a ratio are measured within seconds of each other, and what else the machine does meets them alike.
+"""
+
+import os
 import random
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from loadtest.asks import draw_asks, truth_of
-from loadtest.measure import Load, Material, as_json, run
+from loadtest.measure import Load, Material, run
 from loadtest.peers.ranker import Ranker
-from loadtest.servers import Running, Server, known_peers, started
-from loadtest.yardsticks import bare_loop, empty_route, stand_in
+from loadtest.prepare import Prepared
+from loadtest.samples import Samples, percentiles_ms
+from loadtest.servers import NotStarted, Running, Server, known_peers, started
+from loadtest.yardsticks import bare_loop, empty_route
 
 NAIVE = "fastapi"
 K = 10
+_LOOP_SECONDS = 1.0
+_USE_SECONDS = 1.0
+_WARM_UP_SECONDS = 4.0
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -23,10 +35,12 @@ _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 class Bench:
     """How long, how often, on which cores."""
 
-    rounds: int = 3
-    seconds: float = 4.0
+    rounds: int = 5
+    seconds: float = 1.2
+    warm_up_seconds: float = 0.3
+    """At the beginning of each turn: whoever just woke finds cold caches, and its answers are not counted."""
     counts: tuple[int, ...] = (100, 1000)
-    rates: tuple[tuple[int, float], ...] = ((100, 150.0), (1000, 25.0))
+    rates: tuple[tuple[int, float], ...] = ((100, 120.0), (1000, 40.0))
     """For each candidate count the open loop's requests per second: one that every side can serve."""
     connections: int = 8
     server_core: int = 1
@@ -54,64 +68,129 @@ def material_of(ranker: Ranker, counts: Sequence[int], seed: int) -> Material:
     return Material(asks, [truth_of(ranker, ask) for ask in asks])
 
 
-def compare(folder: Path, bench: Bench, names: Sequence[str] = ()) -> dict[str, Any]:
-    """Measure every installed peer over one prepared variant; the naive one comes first and last in each round."""
-    ranker = Ranker(str(folder))
-    material = material_of(ranker, bench.counts, bench.seed)
-    servers = _chosen(names, folder.name)
-    loop = {str(n): bare_loop(ranker, material, n, bench.seconds) for n in bench.counts}
-    found: list[dict[str, Any]] = []
-    for number in range(bench.rounds):
-        for position, server in enumerate(_order(servers, number)):
-            _CONSOLE.print(f"round {number + 1} of {bench.rounds}: {server.name}")
-            measured = _measure(server, folder, material, bench, seed=number)
-            found.append({"round": number, "position": position, "server": server.name, **measured})
-    return {
-        "variant": folder.name,
-        "bench": asdict(bench),
-        "bare_loop_per_second": loop,
-        "notes": {server.name: server.note for server in servers},
-        "runs": found,
-    }
+class Comparison:
+    """One run of all sides over one prepared variant."""
+
+    def __init__(self, prepared: Prepared, bench: Bench) -> None:
+        self.prepared = prepared
+        self.bench = bench
+        self.ranker = Ranker(str(prepared.folder))
+        self.material = material_of(self.ranker, bench.counts, bench.seed)
+        self.turns: list[dict[str, Any]] = []
+        self.loops: list[dict[str, Any]] = []
+        self._latencies: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+
+    def run(self, servers: Sequence[Server]) -> dict[str, Any]:
+        """Start all, measure in turns, end all; gives the content of a result file."""
+        described, failed = {}, {}
+        for server in servers:
+            try:
+                described[server.name] = self._alone(server)
+            except NotStarted as error:
+                _CONSOLE.print(f"left out: {error}")
+                failed[server.name] = str(error)
+        with ExitStack() as stack:
+            able = [server for server in servers if server.name in described]
+            sides = [stack.enter_context(_resting(one, self)) for one in able]
+            for number in range(self.bench.rounds):
+                _CONSOLE.print(f"{self.prepared.variant}: round {number + 1} of {self.bench.rounds}")
+                self._round(sides, number)
+        for name, by_load in self._latencies.items():
+            pooled = {load: percentiles_ms(np.concatenate(parts)) for load, parts in by_load.items()}
+            described[name]["latency_ms"] = pooled
+        return {
+            "model": self.prepared.place.model,
+            "variant": self.prepared.variant,
+            "bench": asdict(self.bench),
+            "servers": described,
+            "not_started": failed,
+            "turns": self.turns,
+            "bare_loop": self.loops,
+        }
+
+    def _alone(self, server: Server) -> dict[str, Any]:
+        """How soon it answers and how much memory it takes, with no other server beside it."""
+        _CONSOLE.print(f"starting {server.name}")
+        with started(server, self.prepared, self.material.asks[0], self.bench.server_core) as running:
+            _warm_up(running, self.material, self.bench, _USE_SECONDS)
+            return {
+                "note": server.note,
+                "requirements": list(server.requirements),
+                "start_seconds": running.start_seconds,
+                "memory": running.memory(),
+            }
+
+    def _round(self, sides: Sequence[Running], number: int) -> None:
+        self._loop(number)
+        for load in self.bench.loads():
+            for position, side in enumerate(_order(sides, number)):
+                samples = self._turn(side, load, seed=number)
+                summary = asdict(samples.summary())
+                where = {"round": number, "position": position, "server": side.server.name, "load": load.name}
+                self.turns.append({**where, **summary})
+                self._latencies[side.server.name][load.name].append(samples.latencies_ms())
+
+    def _turn(self, side: Running, load: Load, *, seed: int) -> Samples:
+        side.wake()
+        try:
+            warm_up = Load("warm-up", connections=2, seconds=self.bench.warm_up_seconds, mix=load.mix)
+            run(side, warm_up, self.material, seed=99)
+            return run(side, load, self.material, seed=seed)
+        finally:
+            side.rest()
+
+    def _loop(self, number: int) -> None:
+        """The ranker alone, on the servers' core."""
+        os.sched_setaffinity(0, {self.bench.server_core})
+        try:
+            for count in self.bench.counts:
+                for json_bodies in (False, True):
+                    rate = bare_loop(
+                        self.ranker, self.material, count, _LOOP_SECONDS, json_bodies=json_bodies
+                    )
+                    where = {"round": number, "candidates": count, "json": json_bodies}
+                    self.loops.append({**where, "per_second": rate})
+        finally:
+            os.sched_setaffinity(0, {self.bench.client_core})
 
 
-def null_rate(folder: Path, bench: Bench) -> dict[str, Any]:
-    """What the generator reaches against a server that does no work, and FastAPI against an empty route."""
-    ranker = Ranker(str(folder))
-    material = material_of(ranker, bench.counts, bench.seed)
-    null = _measure(stand_in(material, folder), folder, material, bench, seed=0)
-    empty = _measure(empty_route(), folder, material, bench, seed=0)
-    return {"variant": folder.name, "null_server": null, "empty_route": empty}
+def _warm_up(side: Running, material: Material, bench: Bench, seconds: float) -> None:
+    for count in bench.counts:
+        share = seconds / len(bench.counts)
+        load = Load("warm-up", connections=bench.connections, seconds=share, mix=((count, 1.0),))
+        run(side, load, material, seed=99)
 
 
-def _chosen(names: Sequence[str], variant: str) -> list[Server]:
+@contextmanager
+def _resting(server: Server, comparison: Comparison) -> Iterator[Running]:
+    """The server, started, warmed for some seconds (a JVM compiles what is hot), and then stopped where it stands."""
+    bench, material = comparison.bench, comparison.material
+    with started(server, comparison.prepared, material.asks[0], bench.server_core) as running:
+        _warm_up(running, material, bench, _WARM_UP_SECONDS)
+        running.rest()
+        yield running
+
+
+def compare(prepared: Prepared, bench: Bench, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Measure every installed peer, and FastAPI's empty route, over one prepared variant."""
+    return Comparison(prepared, bench).run([*_chosen(names, prepared), empty_route()])
+
+
+def _chosen(names: Sequence[str], prepared: Prepared) -> list[Server]:
     peers = known_peers()
     if unknown := sorted(set(names) - peers.keys()):
         raise SystemExit(f"there is no peer {unknown[0]!r}; there are: {', '.join(peers)}")
     wanted = [one for name, one in peers.items() if not names or name in names]
-    wanted = [one for one in wanted if one.only in {None, variant}]
+    wanted = [one for one in wanted if one.only in {None, f"{prepared.place.model}/{prepared.variant}"}]
     for server in wanted:
         if not server.installed:
             _CONSOLE.print(f"left out: {server.name} is not installed (python -m loadtest install)")
     return [server for server in wanted if server.installed]
 
 
-def _order(servers: list[Server], number: int) -> list[Server]:
+def _order(sides: Sequence[Running], number: int) -> list[Running]:
     """The naive server first and last, so that drift shows; the others shuffled by the round's number."""
-    naive = [server for server in servers if server.name == NAIVE]
-    others = [server for server in servers if server.name != NAIVE]
+    naive = [side for side in sides if side.server.name == NAIVE]
+    others = [side for side in sides if side.server.name != NAIVE]
     random.Random(number).shuffle(others)  # noqa: S311  (an order, not a secret)
     return naive + others + naive
-
-
-def _measure(server: Server, folder: Path, material: Material, bench: Bench, *, seed: int) -> dict[str, Any]:
-    log = folder / "server.log"
-    with started(server, folder, material.asks[0], bench.server_core, log) as running:
-        _warm_up(running, material, bench)
-        loads = {load.name: as_json(run(running, load, material, seed=seed)) for load in bench.loads()}
-        return {"start_seconds": running.start_seconds, "memory": running.memory(), "loads": loads}
-
-
-def _warm_up(running: Running, material: Material, bench: Bench) -> None:
-    for count in bench.counts:
-        run(running, Load("warm-up", connections=2, seconds=0.5, mix=((count, 1.0),)), material, seed=99)

@@ -1,35 +1,74 @@
 """The model under test as plain files: a graph and the encoded catalog, taken out of a store, for peers and the truth.
 
-Every server then ranks with the same graph and the same features; what differs is how it serves.
+Every server then ranks with the same graph and the same features; what differs is how it serves. The benchmark's own
+model is trained and compressed here when it is first needed, by the command line, as anybody would do it.
 """
 
 import json
 import shutil
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-MODEL = "movielens"
+ROOT = Path(__file__).parent.parent
+WORK = ROOT / ".cache" / "loadtest"
+SLIMRANK = ROOT / ".venv" / "bin" / "slimrank"
+BENCH = "bench"
+_BENCH_CARD = Path(__file__).parent / "models" / BENCH
 
 
-def prepare(store: Path, variant: str, folder: Path) -> Path:
-    """Write graph and catalog of the active version of a variant into `folder`/<variant>; gives that folder.
+@dataclass(frozen=True)
+class Place:
+    """Where a model and its variants are."""
+
+    model: str
+    models: Path
+    """The model repository."""
+    store: Path
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One variant of a model as plain files."""
+
+    folder: Path
+    variant: str
+    place: Place
+
+
+def place_of(model: str) -> Place:
+    """The benchmark's own model in a store of its own, made first if need be; any other in the project's store."""
+    if model != BENCH:
+        return Place(model, ROOT / "models", ROOT / "store")
+    place = Place(BENCH, WORK / "models", WORK / "store")
+    _make_bench(place)
+    return place
+
+
+def prepare(place: Place, variant: str, work: Path = WORK) -> Prepared:
+    """Write graph and catalog of the active version of a variant into a folder of its own below `work`.
 
     Raises SystemExit with what to do when the store does not have it.
     """
-    active_file = store / MODEL / "active.json"
+    active_file = place.store / place.model / "active.json"
     if not active_file.exists():
-        raise SystemExit(f"the store {store} has no {MODEL}: run `.venv/bin/slimrank compress {MODEL}` first")
+        raise SystemExit(
+            f"the store has no {place.model}: run `.venv/bin/slimrank compress {place.model}` first"
+        )
     versions = json.loads(active_file.read_text())["state"]["versions"]
     if variant not in versions:
-        raise SystemExit(f"variant {variant!r} of {MODEL} is not active; there are: {', '.join(versions)}")
-    source = store / MODEL / variant / versions[variant]
-    catalog = store / MODEL / "_catalog" / json.loads((source / "manifest.json").read_text())["catalog"]
-    target = folder / variant
+        raise SystemExit(f"{place.model} has no active variant {variant!r}; there are: {', '.join(versions)}")
+    source = place.store / place.model / variant / versions[variant]
+    catalog = (
+        place.store / place.model / "_catalog" / json.loads((source / "manifest.json").read_text())["catalog"]
+    )
+    target = work / "prepared" / place.model / variant
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    for name in ("model.onnx", "model.onnx.data"):
-        shutil.copy(source / name, target / name)
+    for path in source.glob("model.onnx*"):
+        shutil.copy(path, target / path.name)
     for side, names in (("item", "items.json"), ("user", "users.json")):
         arrays = {
             path.name.removeprefix(f"{side}.").removesuffix(".npy"): np.load(path, allow_pickle=False)
@@ -37,5 +76,28 @@ def prepare(store: Path, variant: str, folder: Path) -> Path:
         }
         np.savez(target / f"{side}.npz", **arrays)
         (target / f"{side}_ids.json").write_text(json.dumps(json.loads((catalog / names).read_text())["ids"]))
-    (target / "origin.json").write_text(json.dumps({"store": str(store.resolve())}))
-    return target
+    # Our own server is started over the store that the graph was taken out of.
+    where = {"store": str(place.store), "models": str(place.models)}
+    (target / "place.json").write_text(json.dumps(where))
+    return Prepared(target, variant, place)
+
+
+def _make_bench(place: Place) -> None:
+    """Train once; then compress, which makes only what is not up to date."""
+    folder = place.models / BENCH
+    written = {path.name: path.read_text() for path in _BENCH_CARD.iterdir() if path.is_file()}
+    old = {name: (folder / name).read_text() for name in written if (folder / name).exists()}
+    if written != old or not (folder / "checkpoint.safetensors").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name, text in written.items():
+            (folder / name).write_text(text)
+        _run("train", BENCH, "--models", place.models)
+    _run("compress", BENCH, "--models", place.models, "--store", place.store)
+
+
+def _run(*arguments: object) -> None:
+    command = [str(part) for part in (SLIMRANK, *arguments)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise SystemExit(f"`{' '.join(command[1:])}` failed:\n{ran.stderr.strip()}")

@@ -19,10 +19,7 @@ def write(kind: str, content: dict[str, Any]) -> Path:
     return path
 
 
-def newest(kind: str) -> dict[str, Any] | None:
-    """The newest result of a kind; None without one."""
-    paths = sorted(FOLDER.glob(f"{kind}-*.json"))
-    if not paths:
-        return None
-    content: dict[str, Any] = json.loads(paths[-1].read_text())
-    return content
+def newest(kind: str, count: int = 1) -> list[dict[str, Any]]:
+    """The newest results of a kind, the newest first; fewer where there are fewer."""
+    paths = sorted(FOLDER.glob(f"{kind}-*.json"), reverse=True)
+    return [json.loads(path.read_text()) for path in paths[:count]]

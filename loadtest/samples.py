@@ -28,6 +28,16 @@ class Summary:
         return self.requests - self.outcomes.get(OK, 0)
 
 
+def percentiles_ms(latencies_ms: np.ndarray) -> dict[str, float]:
+    """p50, p95, p99, p99.9, as far as the samples carry them, and the largest."""
+    shown = {
+        f"p{p:g}": float(np.percentile(latencies_ms, p)) for p, n in _LEAST.items() if len(latencies_ms) >= n
+    }
+    if len(latencies_ms):
+        shown["max"] = float(latencies_ms.max())
+    return shown
+
+
 class Samples:
     """Moments and outcomes of every request, in arrays made beforehand."""
 
@@ -77,12 +87,9 @@ class Samples:
         outcomes = Counter(self.failed.values())
         outcomes[OK] = len(latencies)
         seconds = self.ended - self.started
-        shown = {
-            f"p{p:g}": float(np.percentile(latencies, p)) for p, n in _LEAST.items() if len(latencies) >= n
-        }
-        if len(latencies):
-            shown["max"] = float(latencies.max())
-        return Summary(int(sent.sum()), seconds, len(latencies) / seconds, shown, dict(outcomes))
+        return Summary(
+            int(sent.sum()), seconds, len(latencies) / seconds, percentiles_ms(latencies), dict(outcomes)
+        )
 
     def _sent(self) -> np.ndarray:
         return ~np.isnan(self.intended)

@@ -7,8 +7,9 @@ from loadtest.measure import Load
 
 # Twentieths of the candidate counts of MLPerf's recommendation benchmark: mean 270.
 MIX = ((100, 2.0), (200, 12.0), (300, 2.0), (400, 1.0), (500, 1.0), (600, 1.0), (700, 1.0))
-TAIL = ((50, 60.0), (200, 25.0), (500, 10.0), (1000, 4.0), (1500, 1.0))
-COUNTS = tuple(sorted({count for count, _ in (*MIX, *TAIL)}))
+TAIL = ((50, 600.0), (200, 250.0), (500, 100.0), (1000, 35.0), (2000, 10.0), (5000, 5.0))
+ONE_HUNDRED = ((100, 1.0),)
+ONE_THOUSAND = ((1000, 1.0),)
 
 Beside = Literal["nothing", "recompression", "swaps"]
 
@@ -29,32 +30,34 @@ class Scenario:
         rates = tuple((share * capacity, seconds) for share, seconds in self.shares)
         return Load(self.name, rates=rates, mix=self.mix)
 
-    @property
-    def seconds(self) -> float:
-        """How long it sends."""
-        return sum(seconds for _, seconds in self.shares)
+
+def counts_of(scenarios: tuple[Scenario, ...]) -> tuple[int, ...]:
+    """Every candidate count that they ask for."""
+    return tuple(sorted({count for one in scenarios for count, _ in one.mix}))
 
 
-ONE_HUNDRED = ((100, 1.0),)
-ONE_THOUSAND = ((1000, 1.0),)
+_AGAIN = "the variant is made again and again beside it, on the server's core"
 
 SHORT = (
     Scenario("100 candidates", "half of the capacity", ONE_HUNDRED, ((0.5, 10),)),
     Scenario("1,000 candidates", "half of the capacity", ONE_THOUSAND, ((0.5, 10),)),
     Scenario("mix", "MLPerf-like candidate counts, mean 270", MIX, ((0.5, 10),)),
-    Scenario("heavy tail", "50 to 1,500 candidates", TAIL, ((0.5, 10),)),
+    Scenario("heavy tail", "50 to 5,000 candidates, mean 210", TAIL, ((0.5, 10),)),
     Scenario("ramp", "from 10% to 90% of the capacity", MIX, tuple((0.1 * step, 2) for step in range(1, 10))),
     Scenario("spike", "20%, then 150% for two seconds, then 20%", MIX, ((0.2, 4), (1.5, 2), (0.2, 6))),
     Scenario("overload", "three times the capacity", MIX, ((3.0, 6),)),
+    Scenario("quiet", "30% of the capacity, with nothing beside it", MIX, ((0.3, 10),)),
+    Scenario("recompression", f"the same; {_AGAIN}", MIX, ((0.3, 40),), beside="recompression"),
     Scenario(
-        "recompression",
-        "the variant is made again and again beside it",
+        "swap storm",
+        "the same; a version becomes active five times a second",
         MIX,
-        ((0.3, 30),),
-        beside="recompression",
-    ),
-    Scenario(
-        "swap storm", "another version becomes active five times a second", MIX, ((0.3, 10),), beside="swaps"
+        ((0.3, 10),),
+        beside="swaps",
     ),
 )
-SOAK = (Scenario("soak", "half of the capacity for ten minutes", MIX, ((0.5, 600),)),)
+
+
+def soak(minutes: float) -> tuple[Scenario, ...]:
+    """Half of the capacity for a long time."""
+    return (Scenario("soak", f"half of the capacity for {minutes:g} minutes", MIX, ((0.5, minutes * 60),)),)

@@ -1,40 +1,53 @@
 """Whether the instrument can be trusted: it must be faster than what it measures, and see faults planted on purpose."""
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
-from loadtest.compare import Bench, material_of, null_rate
-from loadtest.measure import Load, as_json, run
+from loadtest.compare import Bench, material_of
+from loadtest.measure import Load, Material, as_json, run
 from loadtest.peers.ranker import Ranker
-from loadtest.servers import started
-from loadtest.yardsticks import FAULTS, stand_in
+from loadtest.prepare import Prepared
+from loadtest.servers import Server, started
+from loadtest.yardsticks import FAULTS, empty_route, stand_in
 
-_FAULT_SECONDS = 6.0
 _FAULT_RATE = 400.0
 _STALL_MS = 30.0
 """A stall of 50 ms delays what arrives in it by 25 ms on average; without one, all of this is below a few ms."""
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def self_check(folder: Path, bench: Bench) -> dict[str, Any]:
+def self_check(
+    prepared: Prepared, bench: Bench, *, rate_seconds: float = 3.0, fault_seconds: float = 6.0
+) -> dict[str, Any]:
     """The generator against a server without work, and against each planted fault."""
-    _CONSOLE.print("null server and empty route")
-    found: dict[str, Any] = null_rate(folder, bench)
-    material = material_of(Ranker(str(folder)), (100,), bench.seed)
+    material = material_of(Ranker(str(prepared.folder)), bench.counts, bench.seed)
+    rates = {}
+    for server in (stand_in(material, prepared), empty_route()):
+        _CONSOLE.print(server.name)
+        rates[server.name] = _rates(server, prepared, material, replace(bench, seconds=rate_seconds))
     faults = {}
     for fault in ("none", *FAULTS):
-        server = stand_in(material, folder, fault)
+        server = stand_in(material, prepared, fault)
         _CONSOLE.print(server.name)
-        with started(server, folder, material.asks[0], bench.server_core, folder / "server.log") as running:
-            load = Load(fault, rates=((_FAULT_RATE, _FAULT_SECONDS),))
-            samples = run(running, load, material, seed=0)
-        faults[fault] = {**as_json(samples), "seen": _seen(as_json(samples))}
-    return {**found, "faults": faults}
+        with started(server, prepared, material.asks[0], bench.server_core) as running:
+            samples = run(running, Load(fault, rates=((_FAULT_RATE, fault_seconds),)), material, seed=0)
+        faults[fault] = {**as_json(samples), "seen": seen(as_json(samples))}
+    return {"variant": prepared.variant, "rates": rates, "faults": faults}
 
 
-def _seen(summary: dict[str, Any]) -> str | None:
+def _rates(server: Server, prepared: Prepared, material: Material, bench: Bench) -> dict[str, float]:
+    """Requests per second of a closed loop, by candidate count."""
+    found = {}
+    with started(server, prepared, material.asks[0], bench.server_core) as running:
+        for count in bench.counts:
+            load = Load("rate", connections=bench.connections, seconds=bench.seconds, mix=((count, 1.0),))
+            found[str(count)] = run(running, load, material, seed=0).summary().throughput
+    return found
+
+
+def seen(summary: dict[str, Any]) -> str | None:
     """What the figures say is wrong with the server, in words; None: nothing."""
     signs = []
     for outcome, count in sorted(summary["outcomes"].items()):

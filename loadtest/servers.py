@@ -10,17 +10,17 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from loadtest import peers as _peers
 from loadtest.asks import Ask, body_of
 from loadtest.machine import memory_of_tree, tree_of
+from loadtest.prepare import ROOT, Prepared
 
-ROOT = Path(__file__).parent.parent
-START_SECONDS = 180.0
+START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 _NAMES_OF_NO_PEER = {"ranker"}
 
@@ -38,8 +38,9 @@ class Server:
 
     name: str
     command: Callable[[Path, int], Sequence[str]]
-    """From the prepared model's folder and a port to a command line."""
+    """From the prepared variant's folder and a port to a command line."""
     path: str
+    """Of its route; `{model}` stands for the model's name."""
     body: Callable[[Ask, str], Any] = body_of
     """From an ask and the variant's name to the JSON to send."""
     items: Callable[[Any], Items] = plain_items
@@ -48,9 +49,11 @@ class Server:
     requirements: Sequence[str] = ()
     """What its own virtual environment needs; empty: that of the project."""
     only: str | None = None
-    """The only variant that it can serve; None: any."""
+    """The only variant that it can serve, as model/variant; None: any."""
     note: str = ""
     """In which configuration it runs, and why."""
+    judged: bool = True
+    """Whether its answers can be right: an empty route's cannot."""
 
     @property
     def home(self) -> Path:
@@ -67,6 +70,10 @@ class Server:
     def installed(self) -> bool:
         """Whether its environment is complete."""
         return not self.requirements or (self.home / ".ready").exists()
+
+
+class NotStarted(RuntimeError):
+    """A server ended, or gave no right answer in time; the message has the end of its log."""
 
 
 def known_peers() -> dict[str, Server]:
@@ -86,34 +93,56 @@ class Running:
     server: Server
     process: "subprocess.Popen[bytes]"
     port: int
-    variant: str
+    prepared: Prepared
     start_seconds: float
     """From the start of its process to its first right answer."""
+
+    @property
+    def path(self) -> str:
+        """Its route."""
+        return self.server.path.format(model=self.prepared.place.model)
+
+    def body(self, ask: Ask) -> Any:
+        """What it is sent."""
+        return self.server.body(ask, self.prepared.variant)
 
     def memory(self) -> dict[str, int]:
         """Bytes of the whole process tree."""
         return memory_of_tree(self.process.pid)
 
+    def rest(self) -> None:
+        """Stop the whole process tree where it stands: it takes no time from the server that is measured."""
+        _signal(tree_of(self.process.pid), signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let the process tree go on."""
+        _signal(tree_of(self.process.pid), signal.SIGCONT)
+
 
 @contextmanager
-def started(server: Server, folder: Path, first: Ask, core: int | None, log: Path) -> Iterator[Running]:
-    """The server over a prepared variant's folder, on a free port, on one core, once it has answered.
+def started(server: Server, prepared: Prepared, first: Ask, core: int | None) -> Iterator[Running]:
+    """The server over a prepared variant, on a free port, on one core, once it has answered.
 
-    Its whole process tree ends with the block.
+    Its whole process tree ends with the block. Raises NotStarted.
     """
-    port = free_port()
-    command = [str(part) for part in server.command(folder, port)]
+    port, log = free_port(), prepared.folder / f"{server.name.replace(' ', '_')}.log"
+    command = [str(part) for part in server.command(prepared.folder, port)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | dict(server.environment)
     begun = time.perf_counter()
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=out, stderr=out, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509
         )
-        if core is not None:
-            os.sched_setaffinity(process.pid, {core})
     try:
-        _wait(server, process, port, first, folder.name, log)
-        yield Running(server, process, port, folder.name, time.perf_counter() - begun)
+        running = Running(server, process, port, prepared, 0.0)
+        _wait(running, first, log)
+        yield replace(running, start_seconds=time.perf_counter() - begun)
     finally:
         _stop(process)
 
@@ -126,31 +155,28 @@ def free_port() -> int:
         return port
 
 
-def ask_once(server: Server, port: int, ask: Ask, variant: str, timeout_seconds: float = 5.0) -> Items:
+def ask_once(running: Running, ask: Ask, timeout_seconds: float = 5.0) -> Items:
     """One request by the standard library's client. Raises OSError, ValueError and KeyError when it is not answered."""
-    url = f"http://127.0.0.1:{port}{server.path}"
     request = urllib.request.Request(
-        url,
-        json.dumps(server.body(ask, variant), separators=(",", ":")).encode(),
+        f"http://127.0.0.1:{running.port}{running.path}",
+        json.dumps(running.body(ask), separators=(",", ":")).encode(),
         {"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=timeout_seconds) as response:  # noqa: S310
-        return server.items(json.load(response))
+        return running.server.items(json.load(response))
 
 
-def _wait(
-    server: Server, process: "subprocess.Popen[bytes]", port: int, first: Ask, variant: str, log: Path
-) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _wait(running: Running, first: Ask, log: Path) -> None:
+    name, deadline = running.server.name, time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"{server.name} ended at its start:\n{_tail(log)}")
+        if running.process.poll() is not None:
+            raise NotStarted(f"{name} ended at its start:\n{_tail(log)}")
         try:
-            if ask_once(server, port, first, variant):
+            if ask_once(running, first):
                 return
         except (OSError, ValueError, KeyError, TypeError):
             time.sleep(0.05)
-    raise RuntimeError(f"{server.name} did not answer within {START_SECONDS:.0f} s:\n{_tail(log)}")
+    raise NotStarted(f"{name} did not answer within {START_SECONDS:.0f} s:\n{_tail(log)}")
 
 
 def _tail(log: Path) -> str:
@@ -160,14 +186,17 @@ def _tail(log: Path) -> str:
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     """End the process and everything below it, politely first."""
     everyone = tree_of(process.pid)
+    _signal(everyone, signal.SIGCONT)
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pid in everyone[1:]:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    _signal(everyone[1:], signal.SIGKILL)
+
+
+def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

@@ -9,7 +9,8 @@ import numpy as np
 from loadtest.asks import Ask, Truth, body_of
 from loadtest.measure import Material
 from loadtest.peers.ranker import Ranker
-from loadtest.servers import ROOT, Items, Server
+from loadtest.prepare import ROOT, Prepared
+from loadtest.servers import Items, Server
 
 FAULTS = {
     "stall": "stands still for 50 ms once a second",
@@ -18,9 +19,9 @@ FAULTS = {
 }
 
 
-def stand_in(material: Material, folder: Path, fault: str = "none") -> Server:
+def stand_in(material: Material, prepared: Prepared, fault: str = "none") -> Server:
     """A server that has every right answer ready; with a fault, one that fails on purpose."""
-    answers = folder / "answers.json"
+    answers = prepared.folder / "answers.json"
     pairs = [
         (json.dumps(body_of(ask, ""), separators=(",", ":")), json.dumps(_answer(ask, truth)))
         for ask, truth in zip(material.asks, material.truths, strict=True)
@@ -50,16 +51,31 @@ def empty_route() -> Server:
     def nothing(ask: Ask, variant: str) -> dict[str, object]:  # noqa: ARG001  (every body has this shape)
         return {}
 
-    return Server(name="empty FastAPI route", command=command, path="/empty", body=nothing, items=items)
+    return Server(
+        name="empty FastAPI route",
+        command=command,
+        path="/empty",
+        body=nothing,
+        items=items,
+        judged=False,
+        note="an async route that gives an empty answer: the framework alone",
+    )
 
 
-def bare_loop(ranker: Ranker, material: Material, candidates: int, seconds: float) -> float:
-    """Requests per second of the ranker alone, one after another, with JSON in and out and no HTTP."""
+def bare_loop(
+    ranker: Ranker, material: Material, candidates: int, seconds: float, *, json_bodies: bool
+) -> float:
+    """Requests per second of the ranker alone, one after another, without HTTP; with or without JSON in and out."""
     bodies = [json.dumps(body_of(material.asks[n], "")) for n in material.positions(candidates)]
+    requests = [json.loads(body) for body in bodies]
     order = np.random.default_rng(0).integers(len(bodies), size=100_000).tolist()
     started, done = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:
-        json.dumps(ranker.rank(json.loads(bodies[order[done % len(order)]])))
+        number = order[done % len(order)]
+        if json_bodies:
+            json.dumps(ranker.rank(json.loads(bodies[number])))
+        else:
+            ranker.rank(requests[number])
         done += 1
     return done / (time.perf_counter() - started)
 

@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from loadtest.servers import ROOT, Server
+from loadtest.prepare import BENCH, WORK
+from loadtest.servers import Server
 
 
 def _command(folder: Path, port: int) -> list[str]:
-    checkpoint = ROOT / "models" / "movielens" / "checkpoint.safetensors"
-    where = ("-m", "loadtest.peers.fastapi_torch_app", str(folder), str(checkpoint), str(port))
-    return [str(SERVER.python), *where]
+    model = WORK / "models" / BENCH
+    return [str(SERVER.python), "-m", "loadtest.peers.fastapi_torch_app", str(folder), str(model), str(port)]
 
 
 SERVER = Server(
     name="fastapi + torch",
     command=_command,
     path="/rank",
-    only="baseline",
-    note="the same with torch in eager mode, one thread, inference mode",
+    only=f"{BENCH}/baseline",
+    note="the same with the torch module in eager mode, one thread, inference mode",
 )

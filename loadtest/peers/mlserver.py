@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.asks import Ask, body_of
-from loadtest.servers import Items, Server, plain_items
+from loadtest.servers import Items, Server, free_port, plain_items
 
 
 def _command(folder: Path, port: int) -> list[str]:
@@ -13,8 +13,8 @@ def _command(folder: Path, port: int) -> list[str]:
     home.mkdir(exist_ok=True)
     settings = {
         "http_port": port,
-        "grpc_port": port + 1,
-        "metrics_port": port + 2,
+        "grpc_port": free_port(),
+        "metrics_port": free_port(),
         "host": "127.0.0.1",
         # In one process: no hop to a worker.
         "parallel_workers": 0,

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.asks import Ask
-from loadtest.servers import ROOT, Server
+from loadtest.prepare import SLIMRANK
+from loadtest.servers import Server
 
 
 def _body(ask: Ask, variant: str) -> dict[str, Any]:
@@ -14,16 +15,16 @@ def _body(ask: Ask, variant: str) -> dict[str, Any]:
 
 
 def _command(folder: Path, port: int) -> list[str]:
-    # The store that the graph was taken out of, which prepare.py wrote down.
-    store = json.loads((folder / "origin.json").read_text())["store"]
-    flags = ("--port", port, "--store", store, "--workers", 1, "--no-compressor", "--max-queue", 4096)
-    return [str(ROOT / ".venv" / "bin" / "slimrank"), "serve", *map(str, flags)]
+    place = json.loads((folder / "place.json").read_text())
+    flags = ("--port", port, "--store", place["store"], "--models", place["models"])
+    limits = ("--workers", 1, "--no-compressor", "--max-queue", 4096)
+    return [str(SLIMRANK), "serve", *map(str, (*flags, *limits))]
 
 
 SERVER = Server(
     name="slimrank",
     command=_command,
-    path="/v1/models/movielens/rank",
+    path="/v1/models/{model}/rank",
     body=_body,
     note="one worker, one inference thread; the variant pinned by name",
 )

@@ -14,6 +14,11 @@ SERVER = Server(
     command=_command,
     path="/rank",
     requirements=("ray[serve]==2.60.0", "onnxruntime==1.32.0", "numpy==2.4.6"),
-    environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"},
-    note="one replica, one proxy, an async deployment",
+    environment={
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DEDUP_LOGS": "0",
+        # Its guide to high throughput: user code and router on the replica's own loop, buffered logs.
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    },
+    note="one replica, one proxy, an async deployment, RAY_SERVE_THROUGHPUT_OPTIMIZED=1, no access log",
 )

@@ -28,7 +28,9 @@ if __name__ == "__main__":
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
+    quiet = {"enable_access_log": False, "log_level": "WARNING"}
+    http = {"host": "127.0.0.1", "port": int(sys.argv[2])}
+    serve.start(http_options=http, logging_config=quiet)
     serve.run(Rank.bind(sys.argv[1]), route_prefix="/rank")
     ended.wait()
     serve.shutdown()

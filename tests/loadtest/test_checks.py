@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from loadtest.asks import TOLERANCE, Truth, http_request
+from loadtest.ours_report import check_table
+from loadtest.peers_report import agreement, peers_plots, peers_table, short_table
 from loadtest.plots import page
 from loadtest.servers import known_peers
-
-from loadtest import report
 
 ROOT = Path(__file__).parent.parent.parent
 SCORES = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.1}
@@ -62,22 +62,19 @@ def test_every_peer_says_how_it_runs() -> None:
         assert all("==" in one for one in server.requirements)
 
 
-def a_run(server: str, number: int, rate: float) -> dict[str, Any]:
-    summary = {
-        "requests": 10,
-        "seconds": 1.0,
-        "throughput": rate,
-        "latency_ms": {"p50": 1.0},
-        "outcomes": {"ok": 10},
-    }
-    memory = {"resident_bytes": 2, "proportional_bytes": 1_000_000, "processes": 1}
-    loads = {"closed, 100 candidates": summary, "open, 100 candidates, 5/s": summary}
-    return {"round": number, "server": server, "start_seconds": 1.0, "memory": memory, "loads": loads}
+LOADS = ("closed, 100 candidates", "open, 100 candidates, 5/s")
+RATES = [("fastapi", 0, 100.0), ("slimrank", 0, 200.0), ("fastapi", 0, 90.0)]
+RATES += [("fastapi", 1, 110.0), ("slimrank", 1, 100.0), ("fastapi", 1, 110.0)]
 
 
-def a_result() -> dict[str, Any]:
-    rates = [("fastapi", 0, 100.0), ("slimrank", 0, 200.0), ("fastapi", 0, 90.0), ("fastapi", 1, 110.0)]
-    rates += [("slimrank", 1, 100.0), ("fastapi", 1, 110.0)]
+def a_turn(server: str, number: int, rate: float, load: str) -> dict[str, Any]:
+    where = {"round": number, "position": 0, "server": server, "load": load}
+    figures = {"requests": 10, "seconds": 1.0, "throughput": rate, "latency_ms": {"p50": 1.0}}
+    return {**where, **figures, "outcomes": {"ok": 10}}
+
+
+def a_result(faster: float = 1.0) -> dict[str, Any]:
+    """What a run of two rounds writes; `faster`: the naive server's rate against that of other results."""
     machine = {
         "cores": 2,
         "processor": "P",
@@ -85,25 +82,71 @@ def a_result() -> dict[str, Any]:
         "kernel": "6",
         "versions": {"onnxruntime": "1"},
     }
+    memory = {"resident_bytes": 2_000_000, "proportional_bytes": 1_000_000, "processes": 1}
+    described = {
+        "note": "plain",
+        "requirements": [],
+        "start_seconds": 1.0,
+        "memory": memory,
+        "latency_ms": {LOADS[1]: {"p50": 1.0, "p95": 2.0}},
+    }
+    scaled = [(name, n, rate * faster if name == "fastapi" else rate) for name, n, rate in RATES]
     return {
+        "model": "bench",
         "variant": "baseline",
         "machine": machine | {"commit": "c", "at": "2026-01-01"},
-        "bare_loop_per_second": {"100": 500.0},
-        "runs": [a_run(*one) for one in rates],
+        "bench": {"rounds": 2, "connections": 8},
+        "bare_loop": [
+            {"round": 0, "candidates": 100, "json": one, "per_second": rate}
+            for one, rate in ((False, 500.0), (True, 400.0))
+        ],
+        "servers": {"fastapi": described, "slimrank": described},
+        "not_started": {"torchserve": "no Java"},
+        "turns": [a_turn(*one, load) for one in scaled for load in LOADS],
     }
 
 
 def test_ratios_are_taken_within_a_round() -> None:
-    table = report.peers_table(a_result())
+    table = peers_table(a_result())
     (naive,) = (line for line in table.splitlines() if line.startswith("| fastapi |"))
-    # 100 / 200, 90 / 200, 110 / 100, 110 / 100: the median lies between, the extremes are those of single rounds.
-    assert "[0.45, 1.10]" in naive
+    # The mean of the naive server's two turns: 95 / 200 in the first round, 110 / 100 in the second.
+    assert "[0.47, 1.10]" in naive or "[0.48, 1.10]" in naive
     assert "-10%, +0%" in table
+    assert "500/s, and 400/s with JSON" in table
+
+
+def test_a_server_that_did_not_start_is_named() -> None:
+    assert "torchserve did not start and is left out." in peers_table(a_result())
+
+
+def test_two_runs_agree_or_the_report_says_that_they_do_not() -> None:
+    assert "they agree within 10%" in agreement(a_result(1.05), a_result())
+    assert "they do NOT agree within 10%" in agreement(a_result(1.2), a_result())
+    assert "(fastapi, closed, 100 candidates" in agreement(a_result(1.2), a_result())
+
+
+def test_the_short_table_counts_failures() -> None:
+    result = a_result()
+    result["turns"][0]["outcomes"] = {"ok": 7, "wrong answer": 3}
+    table = short_table([result])
+    assert "| **slimrank** | 150 |" in table
+    assert "3 failed or wrong answers" in table
+
+
+@pytest.mark.parametrize(("reached", "verdict"), [(400.0, "it is not the limit"), (150.0, "IT IS THE LIMIT")])
+def test_the_report_says_when_the_generator_is_the_limit(reached: float, verdict: str) -> None:
+    machine = a_result()["machine"]
+    rates = {"null server": {"100": reached}, "empty FastAPI route": {"100": 50.0}}
+    table = check_table(
+        {"machine": machine, "rates": rates, "faults": {"none": {"seen": None}}}, {"100": 100.0}
+    )
+    assert verdict in table
+    assert "| none | nothing |" in table
 
 
 def test_the_page_is_complete_and_needs_nothing_else() -> None:
     result = a_result()
-    html = page("title", [report.peers_table(result)], report.peers_plots(result))
+    html = page("title", [peers_table(result)], peers_plots(result))
     assert "<svg" in html
     assert "<table>" in html
     assert "http" not in html

@@ -1,0 +1,100 @@
+"""Result files of our own service and of the instrument itself, in words."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from loadtest.peers_report import EMPTY, closed_loads, machine_line, rates
+
+Result = dict[str, Any]
+ENOUGH = 2.0
+"""The generator must be able to send that many times what it is used to measure."""
+
+
+def ours_table(result: Result) -> str:
+    """Our own service, scenario by scenario."""
+    lines = [
+        f"### Scenarios, `{result['model']}`, `{result['variant']}`",
+        "",
+        machine_line(result),
+        "",
+        "| Scenario | What | Sent | Right/s | p50 ms | p95 ms | p99 ms | Failures | Beside it | PSS MB | Then, ms |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in result["scenarios"].items():
+        latency = one["latency_ms"]
+        shown = (f"{latency[p]:.2f}" if p in latency else "-" for p in ("p50", "p95", "p99"))
+        memory = one["memory_after"]["proportional_bytes"] / 1e6
+        failures = ", ".join(f"{count} {why}" for why, count in one["outcomes"].items() if why != "ok")
+        beside = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in one["beside"].items())
+        cells = [name, one["what"], f"{one['requests']:,}", f"{one['throughput']:.0f}", *shown]
+        cells += [failures or "none", beside or "-", f"{memory:.0f}", f"{one['probe_ms_after']:.1f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, *_cold_lines(result)])
+
+
+def _cold_lines(result: Result) -> list[str]:
+    if "cold" not in result:
+        return []
+    starts, first = result["cold"]["start_seconds"], result["cold"]["first_second"]
+    start = f"{starts['median']:.2f} s [{starts['min']:.2f}, {starts['max']:.2f}]"
+    cold = (
+        f"Cold start, from the start of the process to its first right answer: {start}. Of {first['requests']} "
+        f"requests in the first second of load after it, the longest took {first['longest_ms']:.1f} ms and "
+        f"{first['failures']} failed."
+    )
+    return ["", "`Then` is one request two seconds after the load.", "", cold]
+
+
+def fastest(results: Sequence[Result]) -> dict[str, float]:
+    """By candidate count, the highest rate that was measured of anything."""
+    found: dict[str, float] = {}
+    for result in results:
+        for load in closed_loads(result):
+            count = load.split()[1]
+            best = max(median(some) for name, some in rates(result, load).items() if name != EMPTY)
+            found[count] = max(best, found.get(count, 0.0))
+    return found
+
+
+def check_table(result: Result, fastest_measured: dict[str, float]) -> str:
+    """The instrument itself: what it can send, and what it sees."""
+    counts = list(next(iter(result["rates"].values())))
+    lines = [
+        "### The instrument",
+        "",
+        machine_line(result),
+        "",
+        "| Server | " + " | ".join(f"{count} candidates, requests/s" for count in counts) + " |",
+        "|" + "---|" * (len(counts) + 1),
+    ]
+    for name, by_count in result["rates"].items():
+        lines.append(f"| {name} | " + " | ".join(f"{by_count[count]:,.0f}" for count in counts) + " |")
+    null = result["rates"]["null server"]
+    for count, rate in fastest_measured.items():
+        times = null[count] / rate
+        verdict = (
+            "it is not the limit" if times >= ENOUGH else "IT IS THE LIMIT, and the table above shows less"
+        )
+        lines += [
+            "",
+            f"At {count} candidates the generator can send {times:.1f}x the fastest rate measured: {verdict}.",
+        ]
+    lines += ["", "| Planted fault | Seen |", "|---|---|"]
+    lines += [f"| {fault} | {one['seen'] or 'nothing'} |" for fault, one in result["faults"].items()]
+    return "\n".join(lines)
+
+
+def generators_table(result: Result) -> str:
+    """Our generator beside others."""
+    lines = [
+        "### Generators against a server that does no work",
+        "",
+        machine_line(result),
+        "",
+        f"| Generator, one core, closed loop, {result['candidates']} candidates | Requests/s |",
+        "|---|---|",
+    ]
+    for name, rate in result["per_second"].items():
+        lines.append(f"| {name} | {'not installed' if rate is None else f'{rate:,.0f}'} |")
+    return "\n".join(lines)
