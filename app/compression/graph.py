@@ -1,5 +1,6 @@
 """Finding one's way in an ONNX graph: which nodes are dense layers, and which of them come last."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import onnx
@@ -16,6 +17,18 @@ def name_nodes(model: onnx.ModelProto) -> None:
             while node.name in taken:
                 node.name += "_"
         taken.add(node.name)
+
+
+def value_uses(model: onnx.ModelProto) -> Counter[str]:
+    """How often each value is read: by nodes, in subgraphs too, and as an output of the graph."""
+    uses = Counter(output.name for output in model.graph.output)
+    open_graphs = [model.graph]
+    while open_graphs:
+        for node in open_graphs.pop().node:
+            uses.update(node.input)
+            for attribute in node.attribute:
+                open_graphs += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+    return uses
 
 
 def dense_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
