@@ -25,9 +25,6 @@ from loadtest.yardsticks import bare_loop, empty_route
 
 NAIVE = "fastapi"
 K = 10
-_LOOP_SECONDS = 1.0
-_USE_SECONDS = 1.0
-_WARM_UP_SECONDS = 4.0
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -39,6 +36,10 @@ class Bench:
     seconds: float = 1.2
     warm_up_seconds: float = 0.3
     """At the beginning of each turn: whoever just woke finds cold caches, and its answers are not counted."""
+    settle_seconds: float = 4.0
+    """Of load before the first round: a JVM compiles what is hot."""
+    use_seconds: float = 1.0
+    """Of load before memory is looked at, and of each measurement of the loop without a server."""
     counts: tuple[int, ...] = (100, 1000)
     rates: tuple[tuple[int, float], ...] = ((100, 120.0), (1000, 40.0))
     """For each candidate count the open loop's requests per second: one that every side can serve."""
@@ -112,7 +113,7 @@ class Comparison:
         """How soon it answers and how much memory it takes, with no other server beside it."""
         _CONSOLE.print(f"starting {server.name}")
         with started(server, self.prepared, self.material.asks[0], self.bench.server_core) as running:
-            _warm_up(running, self.material, self.bench, _USE_SECONDS)
+            _warm_up(running, self.material, self.bench, self.bench.use_seconds)
             return {
                 "note": server.note,
                 "requirements": list(server.requirements),
@@ -146,7 +147,7 @@ class Comparison:
             for count in self.bench.counts:
                 for json_bodies in (False, True):
                     rate = bare_loop(
-                        self.ranker, self.material, count, _LOOP_SECONDS, json_bodies=json_bodies
+                        self.ranker, self.material, count, self.bench.use_seconds, json_bodies=json_bodies
                     )
                     where = {"round": number, "candidates": count, "json": json_bodies}
                     self.loops.append({**where, "per_second": rate})
@@ -163,10 +164,10 @@ def _warm_up(side: Running, material: Material, bench: Bench, seconds: float) ->
 
 @contextmanager
 def _resting(server: Server, comparison: Comparison) -> Iterator[Running]:
-    """The server, started, warmed for some seconds (a JVM compiles what is hot), and then stopped where it stands."""
+    """The server, started, warmed, and then stopped where it stands."""
     bench, material = comparison.bench, comparison.material
     with started(server, comparison.prepared, material.asks[0], bench.server_core) as running:
-        _warm_up(running, material, bench, _WARM_UP_SECONDS)
+        _warm_up(running, material, bench, bench.settle_seconds)
         running.rest()
         yield running
 

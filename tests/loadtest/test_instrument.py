@@ -43,7 +43,8 @@ learning_rate = 0.01
 candidates = [1]
 samples = 30
 """
-BENCH = Bench(rounds=1, seconds=0.3, warm_up_seconds=0.1, counts=(20, 100), rates=((20, 50.0),))
+SHORT = {"seconds": 0.3, "warm_up_seconds": 0.1, "settle_seconds": 0.2, "use_seconds": 0.2}
+BENCH = Bench(rounds=1, counts=(20, 100), rates=((20, 50.0),), **SHORT)
 
 
 @pytest.fixture(scope="module")
