@@ -31,20 +31,25 @@ def closed_loads(result: Result) -> list[str]:
 
 
 def rates(result: Result, load: str) -> dict[str, list[float]]:
-    """Right answers per second of each server, one for each round."""
+    """Right answers per second of each server, one for each round, at the core's median speed."""
+    usual = _usual_speed(result)
     found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for turn in result["turns"]:
         if turn["load"] == load:
-            found[turn["server"]][turn["round"]].append(turn["throughput"])
+            found[turn["server"]][turn["round"]].append(turn["throughput"] * usual / turn["speed"])
     # The naive server has two turns in a round.
     return {name: [mean(by_round[n]) for n in sorted(by_round)] for name, by_round in found.items()}
 
 
 def loop_rates(result: Result, load: str, *, json_bodies: bool) -> list[float]:
-    """Requests per second of the ranker without HTTP, one for each round."""
-    count = int(load.split()[1])
+    """Requests per second of the ranker without HTTP, one for each round, at the core's median speed."""
+    count, usual = int(load.split()[1]), _usual_speed(result)
     loops = [one for one in result["bare_loop"] if one["candidates"] == count and one["json"] == json_bodies]
-    return [one["per_second"] for one in loops]
+    return [one["per_second"] * usual / one["speed"] for one in loops]
+
+
+def _usual_speed(result: Result) -> float:
+    return median(turn["speed"] for turn in result["turns"])
 
 
 def ratios(result: Result, load: str, to: str = OURS) -> dict[str, list[float]]:
@@ -76,7 +81,8 @@ def peers_table(result: Result) -> str:
         )
         start, failures = f"{server['start_seconds']:.1f}", str(_failures(result, name))
         lines.append(_row([*cells, f"{resident} / {proportional}", start, failures]))
-    lines += ["", *_loop_lines(result, closed), "", *_drift(result, closed), "", "How each of them runs:", ""]
+    lines += ["", *_loop_lines(result, closed), "", *_drift(result, closed), "", _speed_line(result)]
+    lines += ["", "How each of them runs:", ""]
     lines += [f"{name}: {_versions(one)}{one['note']}." for name, one in result["servers"].items()]
     lines += [f"{name} did not start and is left out." for name in result["not_started"]]
     return "\n".join(lines)
@@ -167,11 +173,23 @@ def _drift(result: Result, closed: Sequence[str]) -> Iterator[str]:
         turns: dict[int, list[float]] = defaultdict(list)
         for turn in result["turns"]:
             if turn["server"] == NAIVE and turn["load"] == load:
-                turns[turn["round"]].append(turn["throughput"])
+                turns[turn["round"]].append(turn["throughput"] / turn["speed"])
         changes = [last / first - 1 for first, last in turns.values() if first]
         if changes:
-            shown = ", ".join(f"{change:+.0%}" for change in changes)
-            yield f"Drift, from the first to the last turn of the naive server in each round ({load}): {shown}."
+            shown = f"{median(changes):+.0%} [{min(changes):+.0%}, {max(changes):+.0%}]"
+            yield f"Drift, from the first to the last turn of the naive server in a round ({load}): {shown}."
+
+
+def _speed_line(result: Result) -> str:
+    turns = result["turns"]
+    speeds = sorted(turn["speed"] for turn in turns)
+    unsteady = sum(not turn["steady"] for turn in turns)
+    slowest, fastest = (f"{one / median(speeds):.0%}" for one in (speeds[0], speeds[-1]))
+    again = sum(turn["tries"] > 1 for turn in turns)
+    return (
+        f"The core itself ran at {slowest} to {fastest} of its median speed, for which rates are told. Of {len(turns):,} "
+        f"turns, {again:,} were taken again because it changed, and in {unsteady:,} it changed every time."
+    )
 
 
 def _latency(percentiles: dict[str, float]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from loadtest.asks import TOLERANCE, Truth, http_request
 from loadtest.ours_report import check_table
-from loadtest.peers_report import agreement, peers_plots, peers_table, short_table
+from loadtest.peers_report import agreement, peers_plots, peers_table, rates, ratios, short_table
 from loadtest.plots import page
 from loadtest.servers import known_peers
 
@@ -62,6 +62,7 @@ def test_every_peer_says_how_it_runs() -> None:
         assert all("==" in one for one in server.requirements)
 
 
+STEADY = {"speed": 50.0, "steady": True, "tries": 1}
 LOADS = ("closed, 100 candidates", "open, 100 candidates, 5/s")
 RATES = [("fastapi", 0, 100.0), ("slimrank", 0, 200.0), ("fastapi", 0, 90.0)]
 RATES += [("fastapi", 1, 110.0), ("slimrank", 1, 100.0), ("fastapi", 1, 110.0)]
@@ -70,7 +71,7 @@ RATES += [("fastapi", 1, 110.0), ("slimrank", 1, 100.0), ("fastapi", 1, 110.0)]
 def a_turn(server: str, number: int, rate: float, load: str) -> dict[str, Any]:
     where = {"round": number, "position": 0, "server": server, "load": load}
     figures = {"requests": 10, "seconds": 1.0, "throughput": rate, "latency_ms": {"p50": 1.0}}
-    return {**where, **figures, "outcomes": {"ok": 10}}
+    return {**where, **figures, "outcomes": {"ok": 10}, **STEADY}
 
 
 def a_result(faster: float = 1.0) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def a_result(faster: float = 1.0) -> dict[str, Any]:
         "machine": machine | {"commit": "c", "at": "2026-01-01"},
         "bench": {"rounds": 2, "connections": 8},
         "bare_loop": [
-            {"round": 0, "candidates": 100, "json": one, "per_second": rate}
+            {"round": 0, "candidates": 100, "json": one, "per_second": rate, **STEADY}
             for one, rate in ((False, 500.0), (True, 400.0))
         ],
         "servers": {"fastapi": described, "slimrank": described},
@@ -111,8 +112,20 @@ def test_ratios_are_taken_within_a_round() -> None:
     (naive,) = (line for line in table.splitlines() if line.startswith("| fastapi |"))
     # The mean of the naive server's two turns: 95 / 200 in the first round, 110 / 100 in the second.
     assert "[0.47, 1.10]" in naive or "[0.48, 1.10]" in naive
-    assert "-10%, +0%" in table
+    assert "-5% [-10%, +0%]" in table
     assert "500/s, and 400/s with JSON" in table
+
+
+def test_rates_are_told_for_one_speed_of_the_core() -> None:
+    result = a_result()
+    before = rates(result, LOADS[0])
+    for turn in result["turns"]:
+        if turn["round"] == 1:  # a stranger takes half of the core
+            turn["speed"] /= 2
+            turn["throughput"] /= 2
+    after = rates(result, LOADS[0])
+    assert ratios(result, LOADS[0]) == ratios(a_result(), LOADS[0])
+    assert after["fastapi"][0] / after["fastapi"][1] == before["fastapi"][0] / before["fastapi"][1]
 
 
 def test_a_server_that_did_not_start_is_named() -> None:

@@ -1,0 +1,45 @@
+"""How fast a core is right now.
+
+A virtual core shares its physical one with strangers, and may lose half of its speed to them for seconds at a time,
+with no sign of it in the statistics of the kernel.
+"""
+
+import os
+import time
+
+import numpy as np
+
+STEADY_WITHIN = 0.10
+_SECONDS = 0.02
+_STEPS = 2_000
+_MATRIX = np.ones((96, 96), dtype=np.float32)
+
+
+def speed_of(core: int) -> float:
+    """Rounds per second of a fixed piece of work on that core: interpreted steps and small products of matrices.
+
+    Nothing else that is measured may run there meanwhile.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        started, done = time.perf_counter(), 0
+        while (spent := time.perf_counter() - started) < _SECONDS:
+            _work()
+            done += 1
+        return done / spent
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def is_steady(before: float, after: float) -> bool:
+    """Whether the core kept its speed between two measurements."""
+    return abs(before - after) <= STEADY_WITHIN * max(before, after)
+
+
+def _work() -> None:
+    total = 0
+    for step in range(_STEPS):
+        total += step
+    for _ in range(5):
+        _MATRIX @ _MATRIX
