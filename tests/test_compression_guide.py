@@ -1,49 +1,51 @@
-"""docs/compression.md names every technique and every setting, as the code has them."""
+"""docs/compression.md has every technique and every setting as the code has them, and prose about each."""
 
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
+from app.compression.guide import FINE_TUNING, filled, parts
 from app.compression.recipe import read_steps
-from app.compression.teaching import TeachingConfig
 from app.compression.technique import techniques
+from app.errors import ConfigurationError
 from app.model_card import Recipe, read_card
-from pydantic.fields import FieldInfo
 
 ROOT = Path(__file__).parent.parent
 GUIDE = (ROOT / "docs" / "compression.md").read_text()
 
 
-def section(title: str) -> str:
-    """The text below a heading, up to the next one."""
-    return re.split(r"^##+ .*$", GUIDE.split(f"# {title}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+def test_the_tables_are_those_of_the_code() -> None:
+    assert filled(GUIDE) == GUIDE, "run `slimrank techniques --write docs/compression.md`"
 
 
-def settings_of(title: str) -> dict[str, tuple[str, str]]:
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", section(title), re.MULTILINE)
-    return {name: (default, meaning.replace("\\|", "|")) for name, default, meaning in rows}
-
-
-def as_documented(field: FieldInfo) -> tuple[str, str]:
-    default: Any = {} if field.default_factory is dict else field.default
-    shown = "required" if field.is_required() else f"`{default}`"
-    shown = f"`{str(default).lower()}`" if isinstance(default, bool) else shown
-    shown = f'`"{default}"`' if isinstance(default, str) else shown
-    return shown, field.description or ""
-
-
-def test_the_table_has_every_technique() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \| (.*?) \|$", section("Techniques"), re.MULTILINE)
-    assert rows == [(one.name, one.stage, one.summary, one.source) for one in techniques().values()]
+def test_whatever_stands_between_the_marks_is_replaced_and_nothing_else() -> None:
+    begin = "<!-- techniques: begin -->\n"
+    assert filled(GUIDE.replace(begin, f"{begin}old\n\n| older |\n")) == GUIDE
+    assert filled(f"{GUIDE}\nmine\n") == f"{GUIDE}\nmine\n"
 
 
 @pytest.mark.parametrize("name", list(techniques()))
-def test_every_setting_is_there_with_its_default_and_its_meaning(name: str) -> None:
-    fields = techniques()[name].config.model_fields
-    shared = TeachingConfig.model_fields if name == "prune_neurons" else {}
-    assert settings_of(name) == {one: as_documented(fields[one]) for one in fields if one not in shared}
+def test_every_technique_has_a_section_with_its_table_and_prose(name: str) -> None:
+    _, found, below = GUIDE.partition(f"\n### {name}\n")
+    assert found
+    text = re.split(r"^##+ ", below, maxsplit=1, flags=re.MULTILINE)[0]
+    table = re.compile(rf"<!-- settings of {name}: begin -->.*?<!-- settings of {name}: end -->", re.DOTALL)
+    assert table.search(text)
+    assert table.sub("", text).strip()
+
+
+def test_the_shared_settings_are_where_they_are_said_to_be() -> None:
+    assert f"(#{FINE_TUNING})" in parts()["settings of distill"]
+    assert f"\n### {FINE_TUNING.capitalize()}\n" in GUIDE
+
+
+def test_marks_that_are_missing_or_strange_are_named() -> None:
+    end = "<!-- settings of distill: end -->\n"
+    with pytest.raises(ConfigurationError, match="needs the lines '<!-- settings of distill: begin -->' and"):
+        filled(GUIDE.replace(end, ""))
+    with pytest.raises(ConfigurationError, match="marks of what does not exist: settings of shrink"):
+        filled(f"{GUIDE}\n<!-- settings of shrink: begin -->\n<!-- settings of shrink: end -->\n")
 
 
 def test_the_example_is_a_recipe_that_can_be_read() -> None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "compress": ("app.cli.compress", "Make, measure and publish the variants of a model now."),
     "compressor": ("app.cli.compressor", "Do the compression jobs of a store, without serving."),
     "report": ("app.cli.report", "Show what each variant of a model costs and gains."),
+    "techniques": ("app.cli.techniques", "List the techniques that recipes can name, and their settings."),
     "data": ("app.cli.data", "Show the data of a model, or write the encoder fitted on it."),
     "rank": ("app.cli.rank", "Ask a running service to rank candidates."),
     "models": ("app.cli.models", "List the models and what serves of each."),

@@ -24,7 +24,8 @@ def read_steps(recipe: Recipe, card: ModelCard) -> tuple[Step, ...]:
     """Check a recipe against the techniques and against the model it is for.
 
     Raises ConfigurationError naming the recipe, the step and the field: an unknown technique, an impossible setting,
-    a module step after a graph step, a module step for a ready graph, or a step that needs rows where there are none.
+    a module step after a graph step, a module step for a ready graph, a step that needs rows where there are none, or
+    one that would find nothing to act on.
     """
     steps: list[Step] = []
     for position, raw in enumerate(recipe.steps, start=1):
@@ -32,6 +33,8 @@ def read_steps(recipe: Recipe, card: ModelCard) -> tuple[Step, ...]:
         technique = _technique(raw["technique"], where)
         config = technique.configure({k: v for k, v in raw.items() if k != "technique"}, where)
         _check_place(technique, steps, card, where)
+        if misfit := technique.misfit(config, card):
+            raise ConfigurationError(f"{where} ({technique.name}): {misfit.field}: {misfit.reason}")
         steps.append(Step(technique, config))
     return tuple(steps)
 

@@ -8,14 +8,14 @@ by walking that folder.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.compression import techniques as _folder
 from app.compression.workshop import Workshop
 from app.errors import ConfigurationError
-from app.model_card import explain
+from app.model_card import ModelCard, explain
 from app.plugins import parts_of
 
 Stage = Literal["module", "graph"]
@@ -25,6 +25,27 @@ class TechniqueConfig(BaseModel):
     """Base of every technique's configuration: frozen, and unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Misfit(NamedTuple):
+    """Why a technique has nothing to do for a model, as far as the model's card tells."""
+
+    field: str
+    """The field of the step, or of the card, that says so."""
+    reason: str
+    """Half a sentence."""
+
+
+def no_misfit(config: Any, card: ModelCard) -> Misfit | None:  # noqa: ARG001  (the shape that `misfit` has)
+    """The card alone cannot tell: the technique sees when it is applied."""
+    return None
+
+
+def without_tables(config: Any, card: ModelCard) -> Misfit | None:  # noqa: ARG001
+    """For a technique of embedding tables: a model whose schema has none."""
+    if card.features.tables:
+        return None
+    return Misfit("[schema]", "it acts on embedding tables, and no feature is categorical or multi")
 
 
 @dataclass(frozen=True)
@@ -45,6 +66,8 @@ class Technique:
     """The paper or specification it follows."""
     needs_rows: bool
     """Whether it cannot work without training rows."""
+    misfit: Callable[[Any, ModelCard], Misfit | None] = no_misfit
+    """From a step's configuration and the model's card to what stands against it, before any work begins."""
 
     def configure(self, values: Mapping[str, Any], where: str) -> TechniqueConfig:
         """Validate a step's settings. Raises ConfigurationError that begins with `where` and names the field."""

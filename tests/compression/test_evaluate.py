@@ -182,6 +182,20 @@ def test_rows_of_one_class_tell_agreement_but_no_quality(
     assert (agreement.overlap_at_10 is None) == (label == 0), "without a positive there are no lists"
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_rows_of_one_class_still_show_ties_and_dependence_on_the_batch(
+    prepared: Prepared, baseline: Scorer, graph: onnx.ModelProto, tmp_path: Path, label: int
+) -> None:
+    test = only(prepared.test, prepared.test.labels == label)
+    one_class = Evaluation(replace(prepared, test=test), baseline)
+    tied = one_class.agreement(one_class.ask(scorer_of(with_rounded_scores(graph, 50), tmp_path / "tied")))
+    assert tied.distinct_score_ratio < 0.2
+    scorer_of(graph, tmp_path / "moved")
+    moved = one_class.agreement(one_class.ask(Neighbourly(tmp_path / "moved")))
+    assert moved.batch_difference == pytest.approx(0.25, abs=1e-5)
+    assert moved.distinct_score_ratio == pytest.approx(1, abs=0.05)
+
+
 def test_slices_are_users_and_items_with_few_training_rows(
     evaluation: Evaluation, prepared: Prepared
 ) -> None:

@@ -2,15 +2,17 @@
 
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from app.compression.recipe import read_steps
-from app.compression.technique import techniques
+from app.compression.technique import techniques, without_tables
 from app.compression.techniques.distill import DistillConfig
 from app.compression.techniques.quantize_static import QuantizeStaticConfig
 from app.errors import ConfigurationError
 from app.model_card import ModelCard, Recipe
+from app.training.architecture import architectures
 
 from tests.small_model import CARD
 
@@ -79,6 +81,22 @@ WRONG: dict[str, tuple[dict[str, Any], list[dict[str, Any]], str]] = {
         [PRUNE],
         "recipe 'mine', step 1 (prune_neurons): it needs rows, and the model's card has no [data]",
     ),
+    "a student of no known architecture": (
+        {},
+        [PRUNE, DISTILL | {"architecture": "giant"}],
+        (
+            "recipe 'mine', step 2 (distill): architecture: there is no architecture 'giant'; "
+            f"there are: {', '.join(architectures())}"
+        ),
+    ),
+    "a student that cannot be built": (
+        {},
+        [DISTILL | {"architecture": "dcn_v2", "config": {"dropout": 2, "depth": 3}}],
+        (
+            "recipe 'mine', step 1 (distill): config: dropout: Input should be less than 1; "
+            "depth: Extra inputs are not permitted"
+        ),
+    ),
 }
 
 
@@ -88,6 +106,29 @@ def test_a_wrong_recipe_is_refused_by_recipe_step_and_field(case: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         read_steps(a_recipe(*steps), a_card(**changes))
     assert refused.value.message == message
+
+
+NUMBERS_ALONE = {
+    "schema": {
+        "features": [
+            {"name": "age", "side": "user", "kind": "number"},
+            {"name": "price", "side": "item", "kind": "number"},
+        ]
+    }
+}
+
+
+def test_a_step_that_has_nothing_to_act_on_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_tables = replace(techniques()["quantize_dynamic"], name="of_tables", misfit=without_tables)
+    monkeypatch.setattr("app.compression.recipe.techniques", lambda: {**techniques(), "of_tables": of_tables})
+    recipe = a_recipe(PRUNE, {"technique": "of_tables"})
+    assert len(read_steps(recipe, a_card())) == 2
+    with pytest.raises(ConfigurationError) as refused:
+        read_steps(recipe, a_card(**NUMBERS_ALONE))
+    assert refused.value.message == (
+        "recipe 'mine', step 2 (of_tables): [schema]: it acts on embedding tables, "
+        "and no feature is categorical or multi"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationError
 from torch import nn
 
 from app.compression.teaching import TeachingConfig, teach
-from app.compression.technique import Technique
+from app.compression.technique import Misfit, Technique
 from app.compression.workshop import Workshop
-from app.training.architecture import build
+from app.model_card import ModelCard, explain
+from app.training.architecture import architectures, build
 
 
 class DistillConfig(TeachingConfig):
@@ -30,6 +31,19 @@ def apply(module: nn.Module, config: DistillConfig, workshop: Workshop) -> nn.Mo
     return student
 
 
+def misfit(config: DistillConfig, card: ModelCard) -> Misfit | None:  # noqa: ARG001
+    """A student that cannot be built, whatever the model is."""
+    known = architectures()
+    if config.architecture not in known:
+        reason = f"there is no architecture {config.architecture!r}; there are: {', '.join(known)}"
+        return Misfit("architecture", reason)
+    try:
+        known[config.architecture].config.model_validate(config.config)
+    except ValidationError as error:
+        return Misfit("config", explain(error))
+    return None
+
+
 TECHNIQUE = Technique(
     name="distill",
     stage="module",
@@ -38,4 +52,5 @@ TECHNIQUE = Technique(
     summary="A smaller network of any architecture, taught by the trained one.",
     source="Hinton et al., Distilling the Knowledge in a Neural Network, 2015 (arXiv 1503.02531)",
     needs_rows=True,
+    misfit=misfit,
 )
