@@ -35,9 +35,9 @@ _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 class Bench:
     """How long, how often, on which cores."""
 
-    rounds: int = 14
+    rounds: int = 12
     seconds: float = 0.5
-    open_every: int = 7
+    open_every: int = 6
     """Open loops run in every so many rounds: what they tell is no ratio."""
     open_seconds: float = 2.2
     warm_up_seconds: float = 0.1
@@ -45,9 +45,7 @@ class Bench:
     tries: int = 3
     """Of a turn in which the core did not keep its speed."""
     settle_seconds: float = 4.0
-    """Of load before the first round: a JVM compiles what is hot."""
-    use_seconds: float = 1.0
-    """Of load before memory is looked at."""
+    """Of load before memory is looked at and the first round begins: a JVM compiles what is hot."""
     counts: tuple[int, ...] = (100, 1000)
     rates: tuple[tuple[int, float], ...] = ((100, 120.0), (1000, 40.0))
     """For each candidate count the open loop's requests per second: one that every side can serve."""
@@ -91,16 +89,20 @@ class Comparison:
 
     def run(self, servers: Sequence[Server]) -> dict[str, Any]:
         """Start all, measure in turns, end all; gives the content of a result file."""
-        described, failed = {}, {}
-        for server in servers:
-            try:
-                described[server.name] = self._alone(server)
-            except NotStarted as error:
-                _CONSOLE.print(f"left out: {error}")
-                failed[server.name] = str(error)
+        described: dict[str, dict[str, Any]] = {}
+        failed: dict[str, str] = {}
         with ExitStack() as stack:
-            able = [server for server in servers if server.name in described]
-            sides = [stack.enter_context(_resting(one, self)) for one in able]
+            sides = []
+            for server in servers:
+                _CONSOLE.print(f"starting {server.name}")
+                try:
+                    side = stack.enter_context(self._resting(server))
+                except NotStarted as error:
+                    _CONSOLE.print(f"left out: {error}")
+                    failed[server.name] = str(error)
+                    continue
+                sides.append(side)
+                described[server.name] = _described(side)
             for number in range(self.bench.rounds):
                 _CONSOLE.print(f"{self.prepared.variant}: round {number + 1} of {self.bench.rounds}")
                 self._round(sides, number)
@@ -117,17 +119,18 @@ class Comparison:
             "bare_loop": self.loops,
         }
 
-    def _alone(self, server: Server) -> dict[str, Any]:
-        """How soon it answers and how much memory it takes, with no other server beside it."""
-        _CONSOLE.print(f"starting {server.name}")
+    @contextmanager
+    def _resting(self, server: Server) -> Iterator[Running]:
+        """The server, started, warmed, and then stopped where it stands."""
         with started(server, self.prepared, self.material.asks[0], self.bench.server_core) as running:
-            _warm_up(running, self.material, self.bench, self.bench.use_seconds)
-            return {
-                "note": server.note,
-                "requirements": list(server.requirements),
-                "start_seconds": running.start_seconds,
-                "memory": running.memory(),
-            }
+            for count in self.bench.counts:
+                seconds = self.bench.settle_seconds / len(self.bench.counts)
+                load = Load(
+                    "warm-up", connections=self.bench.connections, seconds=seconds, mix=((count, 1.0),)
+                )
+                run(running, load, self.material, seed=99)
+            running.rest()
+            yield running
 
     def _round(self, sides: Sequence[Running], number: int) -> None:
         self._loop(number)
@@ -174,21 +177,14 @@ class Comparison:
             os.sched_setaffinity(0, {self.bench.client_core})
 
 
-def _warm_up(side: Running, material: Material, bench: Bench, seconds: float) -> None:
-    for count in bench.counts:
-        share = seconds / len(bench.counts)
-        load = Load("warm-up", connections=bench.connections, seconds=share, mix=((count, 1.0),))
-        run(side, load, material, seed=99)
-
-
-@contextmanager
-def _resting(server: Server, comparison: Comparison) -> Iterator[Running]:
-    """The server, started, warmed, and then stopped where it stands."""
-    bench, material = comparison.bench, comparison.material
-    with started(server, comparison.prepared, material.asks[0], bench.server_core) as running:
-        _warm_up(running, material, bench, bench.settle_seconds)
-        running.rest()
-        yield running
+def _described(side: Running) -> dict[str, Any]:
+    server = side.server
+    return {
+        "note": server.note,
+        "requirements": list(server.requirements),
+        "start_seconds": side.start_seconds,
+        "memory": side.memory(),
+    }
 
 
 def compare(prepared: Prepared, bench: Bench, names: Sequence[str] = ()) -> dict[str, Any]:

@@ -187,8 +187,9 @@ def _speed_line(result: Result) -> str:
     slowest, fastest = (f"{one / median(speeds):.0%}" for one in (speeds[0], speeds[-1]))
     again = sum(turn["tries"] > 1 for turn in turns)
     return (
-        f"The core itself ran at {slowest} to {fastest} of its median speed, for which rates are told. Of {len(turns):,} "
-        f"turns, {again:,} were taken again because it changed, and in {unsteady:,} it changed every time."
+        f"The core itself ran at {slowest} to {fastest} of its median speed, for which rates are told. "
+        f"Of {len(turns):,} turns, {again:,} were taken again because it changed, "
+        f"and in {unsteady:,} it changed every time."
     )
 
 
