@@ -128,11 +128,17 @@ class ArtifactStore:
             return self._replace_active(model, before, before.rolled_back())
 
     @contextmanager
-    def staged(self) -> Iterator[Path]:
-        """An empty folder to build an artifact in; it is gone afterwards, and swept later if this process dies."""
+    def scratch(self) -> Iterator[Path]:
+        """An empty folder for work in progress; it is gone afterwards, and swept later if this process dies."""
         staging = self.root / STAGING
         staging.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(staging) as holder:
+        with scratch_folder(staging) as folder:
+            yield folder
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """An empty folder to build an artifact in, which lasts no longer than one of `scratch`."""
+        with self.scratch() as holder:
             folder = holder / "artifact"
             folder.mkdir()
             yield folder

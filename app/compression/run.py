@@ -1,6 +1,7 @@
 """One pass over one model: what is loaded and measured once is kept here."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -102,9 +103,9 @@ class Run:
     ) -> Manifest:
         started = time.monotonic()
         bench, baseline = self._ready_bench()
-        graph = self._apply(recipe, steps, progress)
         with self.store.staged() as folder:
-            write_graph(graph, folder)
+            with self.store.scratch() as scratch:
+                write_graph(self._apply(recipe, steps, scratch, progress), folder)
             report = bench.measure(folder, started, _tail(progress))
             assert baseline.catalog is not None
             origin = Origin(
@@ -119,7 +120,9 @@ class Run:
             self._bench = Bench(folder, self.subject.encoder, self.subject.prepared, self.card.profile)
         return self._bench, self._baseline
 
-    def _apply(self, recipe: Recipe, steps: tuple[Step, ...], progress: Progress) -> onnx.ModelProto:
+    def _apply(
+        self, recipe: Recipe, steps: tuple[Step, ...], scratch: Path, progress: Progress
+    ) -> onnx.ModelProto:
         """Run the steps; the export comes between the last module step and the first graph step."""
         module = self.subject.module
         workshop = Workshop(
@@ -129,6 +132,7 @@ class Run:
             machine=this_machine(),
             progress=progress,
             teacher=module,
+            scratch=scratch,
         )
         model: Any = self.subject.graph() if module is None else module
         for position, step in enumerate(steps):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from app.encoding import Encoder
@@ -25,6 +26,8 @@ class Workshop:
     progress: Progress
     teacher: Any = None
     """The recipe's starting module (`nn.Module`), for distillation; None for a ready graph."""
+    scratch: Path | None = None
+    """A folder for large new weights, which lasts until the graph is written; without it the graph holds them."""
 
     def rows(self, what_for: str) -> Rows:
         """The training rows. Raises CompressionFailed when the model has no data."""

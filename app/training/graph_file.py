@@ -5,6 +5,7 @@ model.onnx are copied to each worker's heap.
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import onnx
@@ -14,35 +15,60 @@ from app.artifact import GRAPH_DATA_FILE, GRAPH_FILE
 from app.encoding import Array
 from app.errors import ConfigurationError
 from app.schema import ROW_REQUEST, SCORE, FeatureSchema, is_id, trailing_shape
+from app.training.weights import Place, is_external, place_of, point, size_bytes
 
 ALIGNMENT_BYTES = 4096
 EXTERNAL_FROM_BYTES = 1024
+# A weight of a ready graph that is at least as large stays in its file.
+LARGE_BYTES = 1 << 26
+_COPY_BYTES = 1 << 24
+_NOT_WHOLE_BYTES = {
+    *(onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.INT2, onnx.TensorProto.UINT2),
+    *(onnx.TensorProto.FLOAT4E2M1, onnx.TensorProto.FLOAT6E2M3, onnx.TensorProto.FLOAT6E3M2),
+    onnx.TensorProto.STRING,
+}
 
 
 def write_graph(model: onnx.ModelProto, folder: Path) -> None:
-    """Write model.onnx and model.onnx.data; the model is left as it was, and equal models give equal bytes."""
+    """Write model.onnx and model.onnx.data; the model is left as it was, and equal models give equal bytes.
+
+    Weights in other files are copied from file to file.
+    """
     light = onnx.ModelProto()
     light.CopyFrom(model)
-    offset = 0
     with (folder / GRAPH_DATA_FILE).open("wb") as data:
         for tensor in light.graph.initializer:
-            values = onnx.numpy_helper.to_array(tensor)
-            if values.nbytes < EXTERNAL_FROM_BYTES:
+            content = place_of(tensor) if is_external(tensor) else _content(tensor)
+            if content is None:
                 continue
-            content = _raw_bytes(tensor, values)
-            data.write(bytes(-offset % ALIGNMENT_BYTES))
-            offset += -offset % ALIGNMENT_BYTES
-            data.write(content)
-            _point(tensor, offset, len(content))
-            offset += len(content)
+            data.write(bytes(-data.tell() % ALIGNMENT_BYTES))
+            start = data.tell()
+            if isinstance(content, Place):
+                _copy(content, data)
+            else:
+                data.write(content)
+            point(tensor, Place(Path(GRAPH_DATA_FILE), start, data.tell() - start))
     (folder / GRAPH_FILE).write_bytes(light.SerializeToString(deterministic=True))
 
 
-def read_graph(path: Path) -> onnx.ModelProto:
-    """A graph with its external data. Raises ConfigurationError when it is absent or no ONNX graph."""
+def read_graph(path: Path, large_bytes: int = LARGE_BYTES) -> onnx.ModelProto:
+    """A graph with its external data; weights of `large_bytes` or more stay in their files, as absolute locations.
+
+    Raises ConfigurationError when it is absent or no ONNX graph.
+    """
     try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
+        model = onnx.load(path, load_external_data=False)
+        # By its path: the bytes of a large graph, in one piece, are more than the checker takes.
+        onnx.checker.check_model(path)
+        large = [
+            one for one in model.graph.initializer if _may_stay(one) and place_of(one).length >= large_bytes
+        ]
+        places = [_checked_place(tensor, path.parent) for tensor in large]
+        for tensor in large:
+            tensor.data_location = onnx.TensorProto.DEFAULT
+        onnx.load_external_data_for_model(model, str(path.parent))
+        for tensor, place in zip(large, places, strict=True):
+            point(tensor, place)
     except FileNotFoundError:
         raise ConfigurationError(f"the graph {path.name}, or its external data, does not exist") from None
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
@@ -87,16 +113,37 @@ def _check_tensor(what: str, found: onnx.TypeProto.Tensor, dtype: int, shape: tu
         )
 
 
-def _raw_bytes(tensor: onnx.TensorProto, values: Array) -> bytes:
+def _content(tensor: onnx.TensorProto) -> bytes | None:
+    """The bytes of a weight that the graph holds; None where they are few enough to stay there."""
+    values: Array = onnx.numpy_helper.to_array(tensor)
+    if values.nbytes < EXTERNAL_FROM_BYTES:
+        return None
     # Types of 4 bits are packed, two to a byte, which `values` is not.
-    return tensor.raw_data if tensor.HasField("raw_data") else onnx.numpy_helper.from_array(values).raw_data
+    return bytes(
+        tensor.raw_data if tensor.HasField("raw_data") else onnx.numpy_helper.from_array(values).raw_data
+    )
 
 
-def _point(tensor: onnx.TensorProto, offset: int, length: int) -> None:
-    """Let the tensor say where in the data file its bytes are, instead of holding them."""
-    for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
-        tensor.ClearField(field)
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    del tensor.external_data[:]
-    for key, value in (("location", GRAPH_DATA_FILE), ("offset", str(offset)), ("length", str(length))):
-        tensor.external_data.add(key=key, value=value)
+def _copy(place: Place, target: BinaryIO) -> None:
+    with place.path.open("rb") as source:
+        source.seek(place.offset)
+        left = place.length
+        while left:
+            part = source.read(min(left, _COPY_BYTES))
+            if not part:
+                raise ConfigurationError(f"{place.path.name} ends before the weights that it should hold")
+            target.write(part)
+            left -= len(part)
+
+
+def _may_stay(tensor: onnx.TensorProto) -> bool:
+    return is_external(tensor) and tensor.data_type not in _NOT_WHOLE_BYTES
+
+
+def _checked_place(tensor: onnx.TensorProto, folder: Path) -> Place:
+    """Where a weight that stays in its file is; the checker has seen that the file is within the folder."""
+    found = place_of(tensor)
+    place = Place((folder / found.path).absolute(), found.offset, found.length)
+    if place.length != size_bytes(tensor) or place.path.stat().st_size < place.offset + place.length:
+        raise ValueError(f"{found.path} does not hold {size_bytes(tensor):,} bytes of {tensor.name!r}")
+    return place

@@ -5,6 +5,7 @@ at a time, so that no step has to hold a table in memory. They are read and not 
 count as memory of the process until it is closed.
 """
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,3 +68,56 @@ def read_rows(tensor: onnx.TensorProto, start: int, stop: int) -> Array:
     offset = place.offset + start * width * dtype.itemsize
     found = np.fromfile(place.path, dtype=dtype, count=(stop - start) * width, offset=offset)
     return found.reshape(stop - start, *tensor.dims[1:])
+
+
+def inline_tensor(name: str, values: Array) -> onnx.TensorProto:
+    """A weight whose values are in the graph."""
+    return onnx.numpy_helper.from_array(np.ascontiguousarray(values), name)
+
+
+class NewWeight:
+    """A weight [rows, ...] that is made some rows at a time.
+
+    It goes to a file of its own in `folder`; without one it is kept in memory, and so in the graph.
+    """
+
+    def __init__(
+        self, name: str, shape: tuple[int, ...], dtype: type[np.generic], folder: Path | None
+    ) -> None:
+        self.name = name
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self._parts: list[Array] = []
+        self._path = None if folder is None else _free_path(folder)
+
+    def append(self, rows: Array) -> None:
+        """The next rows, [some, ...]."""
+        assert rows.dtype == self.dtype
+        if self._path is None:
+            self._parts.append(rows)
+            return
+        with self._path.open("ab") as file:
+            np.ascontiguousarray(rows).tofile(file)
+
+    def tensor(self) -> onnx.TensorProto:
+        """The weight, when every row was given."""
+        if self._path is None:
+            return inline_tensor(self.name, np.concatenate(self._parts).reshape(self.shape))
+        kind = onnx.helper.np_dtype_to_tensor_dtype(self.dtype)
+        tensor = onnx.TensorProto(name=self.name, data_type=kind, dims=self.shape)
+        length = self._path.stat().st_size
+        assert length == size_bytes(tensor), f"{self.name}: {length} bytes were written"
+        point(tensor, Place(self._path, 0, length))
+        return tensor
+
+
+def mapped(tensor: onnx.TensorProto) -> Array:
+    """The values of an external weight, mapped: only what is looked at is read."""
+    place = place_of(tensor)
+    shape = tuple(tensor.dims)
+    return np.memmap(place.path, dtype=dtype_of(tensor), mode="r", offset=place.offset, shape=shape)
+
+
+def _free_path(folder: Path) -> Path:
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".weight", delete=False) as file:
+        return Path(file.name)

@@ -1,6 +1,6 @@
 """Static int8: weights as int8, activations as uint8 with scales that were calibrated on real rows (QDQ, U8S8)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from onnxruntime.quantization import (
 from pydantic import Field
 
 from app.compression.graph import DENSE_OPERATORS
-from app.compression.quantizer import dense_to_quantize, quantized
+from app.compression.quantizer import aside, dense_to_quantize, quantized
 from app.compression.technique import Technique, TechniqueConfig
 from app.compression.workshop import Workshop
 from app.encoding import Array
@@ -43,20 +43,21 @@ class QuantizeStaticConfig(TechniqueConfig):
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Training rows drawn by seed, each a request of its own, some at a time.
+    """Training rows drawn by seed, each a request of its own, some at a time, with the weights that are inputs.
 
     onnxruntime's histograms need runs of equal size, so at most one row of a run is left out.
     """
 
-    def __init__(self, rows: Rows, count: int, seed: int) -> None:
+    def __init__(self, rows: Rows, count: int, seed: int, weights: Mapping[str, Array]) -> None:
         drawn = np.random.default_rng(seed).permutation(len(rows))[:count]
         runs = -(-len(drawn) // _ROWS_PER_RUN)
+        self._weights = weights
         self._feeds = self._each(rows, np.sort(drawn[: len(drawn) // runs * runs]), runs)
 
-    @staticmethod
-    def _each(rows: Rows, drawn: Array, runs: int) -> Iterator[dict[str, Array]]:
+    def _each(self, rows: Rows, drawn: Array, runs: int) -> Iterator[dict[str, Array]]:
         for some in np.split(drawn, runs):
-            yield {**rows.inputs(some), ROW_REQUEST: np.arange(len(some), dtype=np.int64)}
+            row_request = np.arange(len(some), dtype=np.int64)
+            yield {**rows.inputs(some), **self._weights, ROW_REQUEST: row_request}
 
     def get_next(self) -> dict[str, Array] | None:
         """The next rows, or None at the end: the shape of the interface that onnxruntime asks for."""
@@ -65,7 +66,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
 
 def apply(model: onnx.ModelProto, config: QuantizeStaticConfig, workshop: Workshop) -> onnx.ModelProto:
     """The graph with every dense layer but the last in int8. Raises CompressionFailed."""
-    reader = _Reader(workshop.rows(TECHNIQUE.name), config.rows, workshop.seed)
+    reader = _Reader(workshop.rows(TECHNIQUE.name), config.rows, workshop.seed, aside(model))
 
     def quantize(copy: onnx.ModelProto, target: Path) -> None:
         quantize_static(
