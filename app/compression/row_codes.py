@@ -79,7 +79,7 @@ def packed(codes: Array, bits: int) -> Array:
     lowest bits: a graph then unpacks a whole piece at once.
     """
     count = 8 // bits
-    pieces = codes.reshape(len(codes), count, -1)
+    pieces = codes.reshape(len(codes), count, codes.shape[1] // count)
     total = np.zeros((len(codes), pieces.shape[2]), dtype=np.uint8)
     for position in range(count):
         total |= pieces[:, position] << np.uint8(position * bits)
@@ -103,7 +103,7 @@ def fit_in_fp16(ranges: Ranges) -> bool:
 
 
 def _in_blocks(values: Array, block: int) -> Array:
-    return values.reshape(len(values), -1, block)
+    return values.reshape(len(values), values.shape[1] // block, block)
 
 
 def _codes(blocks: Array, ranges: Ranges, bits: int) -> Array:

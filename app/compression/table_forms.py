@@ -184,7 +184,9 @@ class _Nodes:
 
 def _pairwise(codes: Array, bits: int) -> Array:
     """Codes so ordered that `packed` puts neighbours in one byte, as GatherBlockQuantized reads them."""
-    return codes.reshape(len(codes), -1, 8 // bits).transpose(0, 2, 1).reshape(codes.shape)
+    count = 8 // bits
+    pairs = codes.reshape(len(codes), codes.shape[1] // count, count)
+    return pairs.transpose(0, 2, 1).reshape(codes.shape)
 
 
 def block_of(dimension: int, granularity: str, block: int) -> int:

@@ -223,7 +223,7 @@ def test_values_that_are_not_finite_are_refused(graph: onnx.ModelProto, workshop
 
 
 def test_tables_in_files_are_coded_from_file_to_file(workshop: Workshop, tmp_path: Path) -> None:
-    graph = lookup_graph(normal(3000, 64))
+    graph = lookup_graph(normal(30_000, 64))
     folders = {name: tmp_path / name for name in ("before", "scratch", "after", "inline")}
     for folder in folders.values():
         folder.mkdir()
@@ -236,7 +236,7 @@ def test_tables_in_files_are_coded_from_file_to_file(workshop: Workshop, tmp_pat
     for name in ("model.onnx", "model.onnx.data"):
         assert (folders["after"] / name).read_bytes() == (folders["inline"] / name).read_bytes()
     assert len(list(folders["scratch"].iterdir())) == 3, "codes, steps and lows"
-    ids = np.arange(3000)
+    ids = np.arange(30_000)
     np.testing.assert_array_equal(
         rows_of(folders["after"] / "model.onnx", ids), rows_of(quantize(graph, workshop, **settings), ids)
     )

@@ -78,6 +78,13 @@ def test_a_search_clips_outliers_where_that_pays() -> None:
     assert error(search=True) < 0.9 * error(search=False)
 
 
+def test_no_rows_give_no_values() -> None:
+    ranges = Ranges(*np.zeros((2, 0, 2), dtype=np.float32))
+    codes = codes_of(np.zeros((0, 8), dtype=np.float32), ranges, 4)
+    assert values_of(codes, ranges).shape == (0, 8)
+    assert packed(codes, 4).shape == (0, 4)
+
+
 def test_equal_values_have_a_range_of_nothing_and_stay_exact() -> None:
     values = np.array([[0.0, 0.0], [-3.5, -3.5]], dtype=np.float32)
     for search in (True, False):
