@@ -1,10 +1,13 @@
 """Rows of numbers as small integers: each block of a row is `low + step * code`, with a low and a step of its own.
 
+A symmetric range has its zero at the middle code, 2**(bits - 1), so that its low need not be stored. It reaches one
+step further to one side, and a negative step says that this is the upper one.
+
 The range is the block's own, or is searched for the least squared error: with few codes it pays to clip what lies far
 out (Guan et al., Post-Training 4-bit Quantization on Embedding Tables, 2019, arXiv 1911.02079).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,39 +25,47 @@ class Ranges:
     low: Array
     """float32 [rows, blocks]: the value of code 0."""
     step: Array
-    """float32 [rows, blocks]: the distance of neighbouring codes; 0 where all values of a block are equal."""
+    """float32 [rows, blocks]: from one code to the next; 0 where all values of a block are equal."""
+    symmetric: bool = False
+    """Whether every low is `-2**(bits - 1) * step`."""
 
-    def stored_as(self, dtype: type[np.floating]) -> "Ranges":
+    @classmethod
+    def around_zero(cls, step: Array, bits: int) -> "Ranges":
+        """Symmetric ranges."""
+        return cls(-step * np.float32(2 ** (bits - 1)), step, symmetric=True)
+
+    def stored_as(self, dtype: type[np.floating], bits: int) -> "Ranges":
         """The ranges that are left when they are stored in another type."""
-        return Ranges(*(one.astype(dtype).astype(np.float32) for one in (self.low, self.step)))
+        with np.errstate(over="ignore"):
+            low, step = (one.astype(dtype).astype(np.float32) for one in (self.low, self.step))
+        return Ranges.around_zero(step, bits) if self.symmetric else Ranges(low, step)
 
-    def slice(self, start: int, stop: int) -> "Ranges":
+    def of(self, rows: Array | slice) -> "Ranges":
         """Those of some rows."""
-        return Ranges(self.low[start:stop], self.step[start:stop])
+        return replace(self, low=self.low[rows], step=self.step[rows])
 
 
-def ranges_of(values: Array, bits: int, block: int, *, search: bool) -> Ranges:
+def ranges_of(values: Array, bits: int, block: int, *, search: bool, symmetric: bool = False) -> Ranges:
     """The ranges of float32 [rows, dimension], whose `dimension` is a multiple of `block`.
 
-    A search alternates between the nearest code of every value and the low and step that fit these codes best by least
+    A search alternates between the nearest code of every value and the range that fits these codes best by least
     squares, from several starts; it never ends above the squared error of the block's own range.
     """
     blocks = _in_blocks(values, block)
-    lowest, highest = blocks.min(axis=2), blocks.max(axis=2)
-    levels = np.float32(2**bits - 1)
-    best = Ranges(lowest, (highest - lowest) / levels)
+    best = _whole_range(blocks, bits, symmetric=symmetric)
     if not search:
         return best
-    least = _squared_error(blocks, best, bits)
-    middle, half = (highest + lowest) / 2, (highest - lowest) / 2
+    whole, least = best, _squared_error(blocks, best, bits)
     for share in _STARTS:
-        found = Ranges(middle - np.float32(share) * half, np.float32(2 * share) * half / levels)
+        found = _shrunk(whole, np.float32(share), bits)
         for _ in range(_STEPS):
-            found = _fitted(blocks, _codes(blocks, found, bits), found)
+            found = _fitted(blocks, _codes(blocks, found, bits), found, bits)
             error = _squared_error(blocks, found, bits)
             better = error < least
             least = np.where(better, error, least)
-            best = Ranges(np.where(better, found.low, best.low), np.where(better, found.step, best.step))
+            best = replace(
+                best, low=np.where(better, found.low, best.low), step=np.where(better, found.step, best.step)
+            )
     return best
 
 
@@ -69,6 +80,15 @@ def values_of(codes: Array, ranges: Ranges) -> Array:
     block = codes.shape[1] // ranges.low.shape[1]
     blocks = _in_blocks(codes.astype(np.float32), block)
     found: Array = blocks * ranges.step[:, :, None] + ranges.low[:, :, None]
+    return found.reshape(codes.shape)
+
+
+def products_of(codes: Array, step: Array, bits: int) -> Array:
+    """`step * (code - 2**(bits - 1))`, float32 [rows, dimension]: the values of a symmetric range."""
+    blocks = _in_blocks(
+        codes.astype(np.float32) - np.float32(2 ** (bits - 1)), codes.shape[1] // step.shape[1]
+    )
+    found: Array = blocks * step[:, :, None]
     return found.reshape(codes.shape)
 
 
@@ -93,12 +113,11 @@ def unpacked(packed_codes: Array, bits: int) -> Array:
     return np.concatenate(pieces, axis=1)
 
 
-def fit_in_fp16(ranges: Ranges) -> bool:
+def fit_in_fp16(ranges: Ranges, bits: int) -> bool:
     """Whether fp16 moves no low by more than a quarter of its step, and no step by more than 1/512 of itself."""
-    with np.errstate(over="ignore"):
-        stored = ranges.stored_as(np.float16)
-    moved = np.abs(stored.low - ranges.low) <= ranges.step / 4
-    stretched = np.abs(stored.step - ranges.step) <= ranges.step / 512
+    stored, step = ranges.stored_as(np.float16, bits), np.abs(ranges.step)
+    moved = ranges.symmetric | (np.abs(stored.low - ranges.low) <= step / 4)
+    stretched = np.abs(stored.step - ranges.step) <= step / 512
     return bool((moved & stretched).all())
 
 
@@ -108,7 +127,7 @@ def _in_blocks(values: Array, block: int) -> Array:
 
 def _codes(blocks: Array, ranges: Ranges, bits: int) -> Array:
     """The codes as float32 [rows, blocks, block]."""
-    step = np.where(ranges.step > 0, ranges.step, np.float32(1))
+    step = np.where(ranges.step != 0, ranges.step, np.float32(1))
     found = np.rint((blocks - ranges.low[:, :, None]) / step[:, :, None])
     return np.clip(found, 0, 2**bits - 1, out=found)
 
@@ -122,12 +141,38 @@ def _squared_error(blocks: Array, ranges: Ranges, bits: int) -> Array:
     return error
 
 
-def _fitted(blocks: Array, codes: Array, before: Ranges) -> Ranges:
-    """The low and step of least squared error for given codes: the line through (code, value) of each block."""
-    code_mean, mean = codes.mean(axis=2), blocks.mean(axis=2)
-    spread = codes - code_mean[:, :, None]
+def _whole_range(blocks: Array, bits: int, *, symmetric: bool) -> Ranges:
+    """From the smallest value to the largest."""
+    lowest, highest = blocks.min(axis=2), blocks.max(axis=2)
+    if not symmetric:
+        return Ranges(lowest, (highest - lowest) / np.float32(2**bits - 1))
+    far, near = np.float32(2 ** (bits - 1)), np.float32(2 ** (bits - 1) - 1)
+    downward = -lowest >= highest
+    step = np.where(
+        downward, np.maximum(-lowest / far, highest / near), -np.maximum(highest / far, -lowest / near)
+    )
+    return Ranges.around_zero(step, bits)
+
+
+def _shrunk(ranges: Ranges, share: np.float32, bits: int) -> Ranges:
+    """A share of each range about the same middle."""
+    step = ranges.step * share
+    if ranges.symmetric:
+        return Ranges.around_zero(step, bits)
+    return Ranges(ranges.low + (ranges.step - step) * np.float32((2**bits - 1) / 2), step)
+
+
+def _fitted(blocks: Array, codes: Array, before: Ranges, bits: int) -> Ranges:
+    """The range of least squared error for given codes: of each block, the line through (code, value)."""
+    if before.symmetric:
+        spread = codes - np.float32(2 ** (bits - 1))
+    else:
+        code_mean, mean = codes.mean(axis=2), blocks.mean(axis=2)
+        spread = codes - code_mean[:, :, None]
     variance = np.einsum("rbi,rbi->rb", spread, spread)
     covariance = np.einsum("rbi,rbi->rb", spread, blocks)
-    fits = (variance > 0) & (covariance > 0)
+    fits = (variance > 0) & (covariance * before.step > 0)
     step = np.where(fits, covariance / np.where(fits, variance, np.float32(1)), before.step)
+    if before.symmetric:
+        return Ranges.around_zero(step, bits)
     return Ranges(np.where(fits, mean - step * code_mean, before.low), step)

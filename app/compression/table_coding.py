@@ -33,6 +33,7 @@ class Coding:
     granularity: str
     block: int
     search: bool
+    symmetric: bool
     encoding: Literal["auto", "standard", "contrib"]
     ranges: Literal["auto", "fp16", "fp32"]
     seed: int
@@ -62,7 +63,7 @@ class Coded:
 
     def values(self, start: int, rows: Array) -> Array:
         """What the graph gives for the float32 `rows`, which stand from `start` on: float32 [len(rows), dimension]."""
-        ranges = self.ranges.slice(start, start + len(rows))
+        ranges = self.ranges.of(slice(start, start + len(rows)))
         return self.form.values(codes_of(rows, ranges, self.form.bits), ranges)
 
 
@@ -70,13 +71,21 @@ def code_rows(rows: Rows, coding: Coding) -> Coded:
     """Code all rows. Raises CompressionFailed when a value is not finite, or onnxruntime refuses the form."""
     block = block_of(rows.dimension, coding.granularity, coding.block)
     ranges = _ranges(rows, coding, block)
-    fp16 = fit_in_fp16(ranges) if coding.ranges == "auto" else coding.ranges == "fp16"
+    fp16 = fit_in_fp16(ranges, coding.bits) if coding.ranges == "auto" else coding.ranges == "fp16"
     if fp16:
-        ranges = ranges.stored_as(np.float16)
-        if not np.isfinite(ranges.low).all():
+        ranges = ranges.stored_as(np.float16, coding.bits)
+        if not (np.isfinite(ranges.low) & np.isfinite(ranges.step)).all():
             raise CompressionFailed(f"the table {rows.name!r} has values that fp16 cannot hold")
     forms = [
-        Form(rows.name, encoding, coding.bits, rows.dimension, block, np.float16 if fp16 else np.float32)
+        Form(
+            name=rows.name,
+            encoding=encoding,
+            bits=coding.bits,
+            dimension=rows.dimension,
+            block=block,
+            ranges_type=np.float16 if fp16 else np.float32,
+            symmetric=coding.symmetric,
+        )
         for encoding in _encodings(coding, rows)
     ]
     return _chosen(_stored(rows, ranges, forms, coding), rows.count, coding)
@@ -100,10 +109,10 @@ def _ranges(rows: Rows, coding: Coding, block: int) -> Ranges:
     for start, values in rows.chunks():
         if not np.isfinite(values).all():
             raise CompressionFailed(f"the table {rows.name!r} has values that are not finite numbers")
-        found = ranges_of(values, coding.bits, block, search=coding.search)
+        found = ranges_of(values, coding.bits, block, search=coding.search, symmetric=coding.symmetric)
         low[start : start + len(values)] = found.low
         step[start : start + len(values)] = found.step
-    return Ranges(low, step)
+    return Ranges(low, step, coding.symmetric)
 
 
 @dataclass(frozen=True)
@@ -122,11 +131,11 @@ def _stored(rows: Rows, ranges: Ranges, forms: list[Form], coding: Coding) -> li
     weights: list[dict[str, NewWeight]] = [{} for _ in forms]
     expected: list[list[Array]] = [[] for _ in forms]
     for start, values in rows.chunks():
-        here = ranges.slice(start, start + len(values))
+        here = ranges.of(slice(start, start + len(values)))
         codes = codes_of(values, here, coding.bits)
         picked = sample[(sample >= start) & (sample < start + len(values))] - start
         for form, made, rows_expected in zip(forms, weights, expected, strict=True):
-            rows_expected.append(form.values(codes[picked], Ranges(here.low[picked], here.step[picked])))
+            rows_expected.append(form.values(codes[picked], here.of(picked)))
             for name, stored in form.stored(codes, here).items():
                 if name not in made:
                     shape = (rows.count, stored.shape[1])

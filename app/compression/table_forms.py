@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from app.compression.row_codes import Ranges, packed, values_of
+from app.compression.row_codes import Ranges, packed, products_of, values_of
 from app.encoding import Array
 
 Encoding = Literal["standard", "contrib"]
@@ -38,6 +38,8 @@ class Form:
     """Values that share a low and a step; the dimension where that is a whole row."""
     ranges_type: type[np.floating]
     """float16 or float32."""
+    symmetric: bool
+    """Whether there is a step alone."""
 
     @property
     def blocks(self) -> int:
@@ -51,7 +53,8 @@ class Form:
 
     def row_bytes(self) -> int:
         """Bytes of a row with its ranges."""
-        return self.code_bytes + 2 * self.blocks * np.dtype(self.ranges_type).itemsize
+        numbers = 1 if self.symmetric else 2
+        return self.code_bytes + numbers * self.blocks * np.dtype(self.ranges_type).itemsize
 
     def stored(self, codes: Array, ranges: Ranges) -> dict[str, Array]:
         """What is stored of some rows, by the names of the weights: each [rows, its width]."""
@@ -62,19 +65,22 @@ class Form:
             codes = _pairwise(codes, self.bits)
             low = low + ranges.step * self._middle
         kept = {"codes": packed(codes, self.bits)}
-        kept |= {"step": ranges.step.astype(self.ranges_type), "low": low.astype(self.ranges_type)}
+        kept["step"] = ranges.step.astype(self.ranges_type)
+        if not self.symmetric:
+            kept["low"] = low.astype(self.ranges_type)
         return {f"{self.name}.{key}": values for key, values in kept.items()}
 
     def values(self, codes: Array, ranges: Ranges) -> Array:
         """What the nodes give for these rows, float32 [rows, dimension], in the order of their roundings."""
-        if self.encoding == "standard":
+        if self.encoding == "standard" and not self.symmetric:
             return values_of(codes, ranges)
-        stored = self.stored(codes, ranges)
-        centred = codes.astype(np.float32) - self._middle
-        products = values_of(centred, Ranges(np.zeros_like(ranges.low), ranges.step))
-        products = products.astype(self.ranges_type).astype(np.float32)
-        low = np.repeat(stored[f"{self.name}.low"].astype(np.float32), self.block, axis=1)
-        found: Array = products + low
+        products = products_of(codes, ranges.step, self.bits)
+        if self.encoding == "contrib":
+            products = products.astype(self.ranges_type).astype(np.float32)
+        if self.symmetric:
+            return products
+        low = self.stored(codes, ranges)[f"{self.name}.low"].astype(np.float32)
+        found: Array = products + np.repeat(low, self.block, axis=1)
         return found
 
     def nodes(self, indices: str, output: str) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
@@ -92,12 +98,16 @@ class Form:
             product = self._in_float32(wanted, product)
         else:
             codes = wanted.add("Cast", [self._codes(wanted, indices)], to=TensorProto.FLOAT)
+            if self.symmetric:
+                codes = wanted.add("Sub", [codes, wanted.constant(np.array([self._middle]))])
             step = self._ranges(wanted, indices, "step")
             product = wanted.add("Mul", [self._by_block(wanted, codes, indices), step])
-        if self.blocks > 1 and self.encoding == "contrib":
-            product = self._by_block(wanted, product, indices)
-        total = wanted.add("Add", [product, self._ranges(wanted, indices, "low")])
-        if self.blocks > 1:
+        total = product
+        if not self.symmetric:
+            if self.encoding == "contrib":
+                product = self._by_block(wanted, product, indices)
+            total = wanted.add("Add", [product, self._ranges(wanted, indices, "low")])
+        if self.blocks > 1 and not (self.symmetric and self.encoding == "contrib"):
             total = self._reshaped(wanted, total, indices, [self.dimension])
         wanted.finish(total)
         return wanted.nodes, wanted.constants

@@ -61,7 +61,14 @@ def operators(graph: onnx.ModelProto) -> set[str]:
 @pytest.mark.parametrize("bits", [8, 4, 2])
 @pytest.mark.parametrize(
     ("dimension", "more"),
-    [(64, {}), (64, {"granularity": "per_block", "block": 16}), (24, {}), (8, {"ranges": "fp32"})],
+    [
+        (64, {}),
+        (64, {"granularity": "per_block", "block": 16}),
+        (64, {"symmetric": True}),
+        (64, {"symmetric": True, "granularity": "per_block", "block": 32}),
+        (24, {}),
+        (8, {"ranges": "fp32"}),
+    ],
 )
 def test_every_row_comes_back_within_its_half_step(
     workshop: Workshop, bits: int, encoding: str, dimension: int, more: dict[str, Any]
@@ -72,7 +79,11 @@ def test_every_row_comes_back_within_its_half_step(
     )
     found = rows_of(made, np.arange(40))
     block = more.get("block", dimension)
-    spread = np.ptp(values.reshape(40, -1, block), axis=2) / (2**bits - 1)
+    if more.get("symmetric"):
+        # The side with one code less may be nearly as far.
+        spread = np.abs(values.reshape(40, -1, block)).max(axis=2) / (2 ** (bits - 1) - 1)
+    else:
+        spread = np.ptp(values.reshape(40, -1, block), axis=2) / (2**bits - 1)
     # Ranges and products of fp16 add a little.
     allowed = np.repeat(spread, block, axis=1) * 0.51 + np.abs(values).max() * 2**-10
     assert (np.abs(found - values) <= allowed).all()
@@ -150,6 +161,10 @@ def test_int4_rows_of_64_take_14_percent(workshop: Workshop) -> None:
     stored = sum(values.nbytes for name, values in made.items() if name.startswith("table."))
     assert stored == 300 * (32 + 2 + 2)
     assert stored / (300 * 64 * 4) < 0.1407
+    made = weights(quantize(lookup_graph(normal(300, 64)), workshop, bits=4, symmetric=True))
+    stored = sum(values.nbytes for name, values in made.items() if name in ("table.codes", "table.step"))
+    assert stored / (300 * 64 * 4) < 0.1329
+    assert "table.low" not in made
 
 
 @pytest.mark.parametrize("bits", [4, 2])

@@ -7,6 +7,7 @@ from app.compression.row_codes import (
     codes_of,
     fit_in_fp16,
     packed,
+    products_of,
     ranges_of,
     unpacked,
     values_of,
@@ -37,27 +38,33 @@ def test_packing_loses_nothing(data: st.DataObject, bits: int) -> None:
     np.testing.assert_array_equal(unpacked(small, bits), codes)
 
 
-@given(table=tables(), bits=BITS, search=st.booleans(), half=st.booleans())
+@given(table=tables(), bits=BITS, search=st.booleans(), symmetric=st.booleans(), half=st.booleans())
 def test_inside_its_range_no_value_moves_by_more_than_half_a_step(
-    table: tuple[Array, int], bits: int, search: bool, half: bool
+    table: tuple[Array, int], bits: int, search: bool, symmetric: bool, half: bool
 ) -> None:
     values, block = table
-    ranges = ranges_of(values, bits, block, search=search)
+    ranges = ranges_of(values, bits, block, search=search, symmetric=symmetric)
     if half:
-        ranges = ranges.stored_as(np.float16)
-    found = values_of(codes_of(values, ranges, bits), ranges)
+        ranges = ranges.stored_as(np.float16, bits)
+    codes = codes_of(values, ranges, bits)
+    found = products_of(codes, ranges.step, bits) if symmetric else values_of(codes, ranges)
     low, step = (np.repeat(one, block, axis=1).astype(np.float64) for one in (ranges.low, ranges.step))
-    inside = np.clip(values, low, low + step * (2**bits - 1))
+    ends = np.sort([low, low + step * (2**bits - 1)], axis=0)
+    inside = np.clip(values, *ends)
     rounding = 1e-6 * np.abs(values).max(initial=1)
-    assert (np.abs(found - inside) <= step / 2 + rounding).all()
+    assert (np.abs(found - inside) <= np.abs(step) / 2 + rounding).all()
+    if not search and not half:
+        np.testing.assert_allclose(inside, values, atol=rounding)
 
 
-@given(table=tables(), bits=BITS)
-def test_a_search_never_ends_above_the_error_of_the_whole_range(table: tuple[Array, int], bits: int) -> None:
+@given(table=tables(), bits=BITS, symmetric=st.booleans())
+def test_a_search_never_ends_above_the_error_of_the_whole_range(
+    table: tuple[Array, int], bits: int, symmetric: bool
+) -> None:
     values, block = table
 
     def error(search: bool) -> Array:
-        ranges = ranges_of(values, bits, block, search=search)
+        ranges = ranges_of(values, bits, block, search=search, symmetric=symmetric)
         squares = (values_of(codes_of(values, ranges, bits), ranges) - values).astype(np.float64) ** 2
         found: Array = squares.reshape(len(values), -1, block).sum(axis=2)
         return found
@@ -91,7 +98,7 @@ def test_equal_values_have_a_range_of_nothing_and_stay_exact() -> None:
         ranges = ranges_of(values, 4, 2, search=search)
         assert ranges.step.tolist() == [[0], [0]]
         np.testing.assert_array_equal(values_of(codes_of(values, ranges, 4), ranges), values)
-    assert fit_in_fp16(ranges)
+    assert fit_in_fp16(ranges, 4)
 
 
 @pytest.mark.parametrize(
@@ -108,4 +115,4 @@ def test_equal_values_have_a_range_of_nothing_and_stay_exact() -> None:
 )
 def test_fp16_is_for_ranges_that_it_hardly_moves(low: float, step: float, fits: bool) -> None:
     ranges = Ranges(np.float32([[low]]), np.float32([[step]]))
-    assert fit_in_fp16(ranges) == fits
+    assert fit_in_fp16(ranges, 8) == fits

@@ -41,6 +41,10 @@ class QuantizeTablesConfig(TechniqueConfig):
         default="search",
         description="search: the range of least squared error; minmax: from the smallest value to the largest.",
     )
+    symmetric: bool = Field(
+        default=False,
+        description="Ranges around zero, which need a step alone and no low: less precise, and smaller.",
+    )
     encoding: Literal["auto", "standard", "contrib"] = Field(
         default="auto",
         description="standard: operators of ONNX alone; contrib: GatherBlockQuantized; auto: what runs faster here.",
@@ -91,10 +95,8 @@ def _gets_smaller(table: Table, config: QuantizeTablesConfig) -> bool:
     if config.bits == 16:
         return True
     block = block_of(table.dimension, config.granularity, config.block)
-    return (
-        Form("", "standard", config.bits, table.dimension, block, np.float16).row_bytes()
-        < 4 * table.dimension
-    )
+    form = Form(table.name, "standard", config.bits, table.dimension, block, np.float16, config.symmetric)
+    return form.row_bytes() < 4 * table.dimension
 
 
 def _coding(config: QuantizeTablesConfig, workshop: Workshop, opset: int, folder: Path | None) -> Coding:
@@ -103,6 +105,7 @@ def _coding(config: QuantizeTablesConfig, workshop: Workshop, opset: int, folder
         granularity=config.granularity,
         block=config.block,
         search=config.clip == "search",
+        symmetric=config.symmetric,
         encoding=config.encoding,
         ranges=config.ranges,
         seed=workshop.seed,
