@@ -55,12 +55,14 @@ def ranges_of(values: Array, bits: int, block: int, *, search: bool, symmetric: 
     best = _whole_range(blocks, bits, symmetric=symmetric)
     if not search:
         return best
-    whole, least = best, _squared_error(blocks, best, bits)
+    whole, least = best, _squared_error(blocks, _codes(blocks, best, bits), best)
     for share in _STARTS:
         found = _shrunk(whole, np.float32(share), bits)
+        codes = _codes(blocks, found, bits)
         for _ in range(_STEPS):
-            found = _fitted(blocks, _codes(blocks, found, bits), found, bits)
-            error = _squared_error(blocks, found, bits)
+            found = _fitted(blocks, codes, found, bits)
+            codes = _codes(blocks, found, bits)
+            error = _squared_error(blocks, codes, found)
             better = error < least
             least = np.where(better, error, least)
             best = replace(
@@ -128,16 +130,18 @@ def _in_blocks(values: Array, block: int) -> Array:
 def _codes(blocks: Array, ranges: Ranges, bits: int) -> Array:
     """The codes as float32 [rows, blocks, block]."""
     step = np.where(ranges.step != 0, ranges.step, np.float32(1))
-    found = np.rint((blocks - ranges.low[:, :, None]) / step[:, :, None])
-    return np.clip(found, 0, 2**bits - 1, out=found)
+    found = blocks - ranges.low[:, :, None]
+    found /= step[:, :, None]
+    np.rint(found, out=found)
+    np.maximum(found, np.float32(0), out=found)
+    return np.minimum(found, np.float32(2**bits - 1), out=found)
 
 
-def _squared_error(blocks: Array, ranges: Ranges, bits: int) -> Array:
-    found = _codes(blocks, ranges, bits)
-    found *= ranges.step[:, :, None]
+def _squared_error(blocks: Array, codes: Array, ranges: Ranges) -> Array:
+    found = codes * ranges.step[:, :, None]
     found += ranges.low[:, :, None]
     found -= blocks
-    error: Array = np.einsum("rbi,rbi->rb", found, found)
+    error: Array = np.vecdot(found, found)
     return error
 
 
@@ -169,8 +173,7 @@ def _fitted(blocks: Array, codes: Array, before: Ranges, bits: int) -> Ranges:
     else:
         code_mean, mean = codes.mean(axis=2), blocks.mean(axis=2)
         spread = codes - code_mean[:, :, None]
-    variance = np.einsum("rbi,rbi->rb", spread, spread)
-    covariance = np.einsum("rbi,rbi->rb", spread, blocks)
+    variance, covariance = np.vecdot(spread, spread), np.vecdot(spread, blocks)
     fits = (variance > 0) & (covariance * before.step > 0)
     step = np.where(fits, covariance / np.where(fits, variance, np.float32(1)), before.step)
     if before.symmetric:
