@@ -130,11 +130,12 @@ def _in_blocks(values: Array, block: int) -> Array:
 def _codes(blocks: Array, ranges: Ranges, bits: int) -> Array:
     """The codes as float32 [rows, blocks, block]."""
     step = np.where(ranges.step != 0, ranges.step, np.float32(1))
-    found = blocks - ranges.low[:, :, None]
+    found: Array = blocks - ranges.low[:, :, None]
     found /= step[:, :, None]
     np.rint(found, out=found)
     np.maximum(found, np.float32(0), out=found)
-    return np.minimum(found, np.float32(2**bits - 1), out=found)
+    np.minimum(found, np.float32(2**bits - 1), out=found)
+    return found
 
 
 def _squared_error(blocks: Array, codes: Array, ranges: Ranges) -> Array:

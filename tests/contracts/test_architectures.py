@@ -14,9 +14,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from app.compression.row_codes import unpacked
 from app.compression.scorer import Scorer
+from app.compression.tables import find_tables
+from app.compression.technique import techniques
+from app.compression.workshop import Workshop
 from app.encoding import Array, Encoder
 from app.errors import ConfigurationError
+from app.machine import this_machine
 from app.schema import FeatureSchema
 from app.training import architectures as folder_of_architectures
 from app.training.architecture import architectures, build
@@ -26,6 +31,7 @@ from app.training.fit import FitResult, TrainingConfig, fit
 from app.training.graph_file import check_contract, read_graph, write_graph
 from torch import nn
 
+from tests.compression.parts import scorer_of, set_weight, weights
 from tests.samples import a_schema, an_encoder
 from tests.training.graph_hashes import same_weights, sha256
 from tests.training.inputs import Requests, requests_of, with_large_weights
@@ -216,3 +222,31 @@ def test_the_schema_of_these_tests_has_a_feature_of_every_kind() -> None:
     kinds = {(feature.kind, getattr(feature, "encoding", None)) for feature in a_schema().features}
     assert {kind for kind, _ in kinds} == {"categorical", "multi", "history", "number", "vector"}
     assert {("categorical", "hash"), ("multi", "hash")} <= kinds
+
+
+@pytest.mark.parametrize(
+    "settings", [{"bits": 8}, {"bits": 4}, {"bits": 4, "symmetric": True}, {"bits": 2}], ids=str
+)
+def test_quantized_tables_give_what_their_codes_say(
+    exported: Exported, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    technique = techniques()["quantize_tables"]
+    config = technique.configure({**settings, "encoding": "standard", "min_rows": 1}, "a test")
+    workshop = Workshop(exported.encoder, None, 0, this_machine(), lambda done, what: None)
+    made = technique.apply(exported.graph, config, workshop)
+    check_contract(made, exported.encoder.schema)
+    stored, decoded = weights(made), onnx.ModelProto()
+    decoded.CopyFrom(exported.graph)
+    tables = [one for one in find_tables(exported.graph) if f"{one.name}.codes" in stored]
+    assert len(tables) >= len(exported.encoder.schema.tables)
+    for table in tables:
+        codes, step = (stored[f"{table.name}.{part}"] for part in ("codes", "step"))
+        low = stored.get(f"{table.name}.low", -(2 ** (settings["bits"] - 1)) * step.astype(np.float32))
+        numbers = unpacked(codes, settings["bits"])[:, : table.dimension].astype(np.float32)
+        set_weight(decoded, table.name, numbers * step.astype(np.float32) + low.astype(np.float32))
+    requests = requests_of(exported.encoder, COUNTS)
+    ours, theirs = (
+        scorer_of(graph, tmp_path / name).run(requests.inputs, requests.row_request)
+        for name, graph in (("quantized", made), ("decoded", decoded))
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)

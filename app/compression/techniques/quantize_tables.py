@@ -13,7 +13,7 @@ from app.compression.hot_rows import HotRows, hottest
 from app.compression.table_coding import CHUNK_BYTES, Coding, Rows, code_rows
 from app.compression.table_forms import Form, block_of, weights_of
 from app.compression.tables import Lookup, Table, find_tables, replace_table
-from app.compression.technique import Technique, TechniqueConfig
+from app.compression.technique import Technique, TechniqueConfig, without_tables
 from app.compression.workshop import Workshop
 from app.encoding import Array
 from app.errors import CompressionFailed
@@ -177,4 +177,5 @@ TECHNIQUE = Technique(
     summary="Embedding tables in 8, 4 or 2 bits with a range for each row or block, or in fp16.",
     source="Guan et al., Post-Training 4-bit Quantization on Embedding Tables, 2019 (arXiv 1911.02079)",
     needs_rows=False,
+    misfit=without_tables,
 )
