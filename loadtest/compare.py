@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,15 +36,15 @@ _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 class Bench:
     """How long, how often, on which cores."""
 
-    rounds: int = 12
+    rounds: int = 10
     seconds: float = 0.5
-    open_every: int = 6
+    open_every: int = 10
     """Open loops run in every so many rounds: what they tell is no ratio."""
-    open_seconds: float = 2.2
+    open_seconds: float = 3.0
     warm_up_seconds: float = 0.1
     """At the beginning of each turn: whoever just woke finds cold caches, and its answers are not counted."""
     tries: int = 3
-    """Of a turn in which the core did not keep its speed."""
+    """Of a closed turn in which the core did not keep its speed."""
     settle_seconds: float = 4.0
     """Of load before memory is looked at and the first round begins: a JVM compiles what is hot."""
     counts: tuple[int, ...] = (100, 1000)
@@ -137,17 +138,18 @@ class Comparison:
         for load in self.bench.loads(number):
             for position, side in enumerate(_order(sides, number)):
                 where = {"round": number, "position": position, "server": side.server.name, "load": load.name}
-                samples, speed = self._steady(lambda s=side, o=load: self._turn(s, o, seed=number))
+                tries = self.bench.tries if load.closed else 1
+                samples, speed = self._steady(partial(self._turn, side, load, seed=number), tries)
                 self.turns.append({**where, **asdict(samples.summary()), **speed})
                 self._latencies[side.server.name][load.name].append(samples.latencies_ms())
 
-    def _steady(self, measure: Callable[[], T]) -> tuple[T, dict[str, Any]]:
+    def _steady(self, measure: Callable[[], T], tries: int) -> tuple[T, dict[str, Any]]:
         """Measure again, some times at most, while the servers' core does not keep its speed; gives that speed too."""
         core = self.bench.server_core
-        for tried in range(1, self.bench.tries + 1):
+        for tried in range(1, tries + 1):
             before, found, after = speed_of(core), measure(), speed_of(core)
             steady = is_steady(before, after)
-            if steady or tried == self.bench.tries:
+            if steady or tried == tries:
                 break
         return found, {"speed": (before + after) / 2, "steady": steady, "tries": tried}
 
@@ -164,7 +166,8 @@ class Comparison:
         """The ranker alone, on the servers' core."""
         for count in self.bench.counts:
             for json_bodies in (False, True):
-                rate, speed = self._steady(lambda n=count, j=json_bodies: self._bare_loop(n, json_bodies=j))
+                measure = partial(self._bare_loop, count, json_bodies=json_bodies)
+                rate, speed = self._steady(measure, self.bench.tries)
                 where = {"round": number, "candidates": count, "json": json_bodies}
                 self.loops.append({**where, "per_second": rate, **speed})
 
