@@ -17,7 +17,8 @@ SERVER = Server(
     environment={
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
-        # Its guide to high throughput: HAProxy, which its wheels bring, in place of the proxy in Python; user code and router on the replica's own loop, buffered logs.
+        # Its guide to high throughput: HAProxy, which its wheels bring, in place of the proxy in Python;
+        # user code and router on the replica's own loop, buffered logs.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
     },
