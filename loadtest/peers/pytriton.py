@@ -43,7 +43,7 @@ SERVER = Server(
     # Its stub loads the shared library of Python, and must find that of the interpreter it was installed with.
     environment={"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))},
     note=(
-        "one inference function, Triton's dynamic batcher with at most 8 requests and no delay, tensors as JSON, no CPU "
-        "or GPU gauges (triton-inference-server.github.io/pytriton: binding_configuration)"
+        "one inference function, Triton's dynamic batcher with at most 8 requests and no delay, tensors as JSON, no "
+        "CPU or GPU gauges (triton-inference-server.github.io/pytriton: binding_configuration)"
     ),
 )

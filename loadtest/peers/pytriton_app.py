@@ -1,7 +1,6 @@
 """The PyTriton peer; runs in its own environment."""
 
 import sys
-
 from typing import Any
 
 import numpy as np
