@@ -8,7 +8,7 @@ import bentoml
 from loadtest.peers.ranker import Ranker
 
 
-@bentoml.service(workers=1)
+@bentoml.service(workers=1, logging={"access": {"enabled": False}})
 class Rank:
     """One graph."""
 

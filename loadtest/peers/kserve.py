@@ -8,7 +8,8 @@ from loadtest.servers import Items, Server, plain_items
 
 
 def _command(folder: Path, port: int) -> list[str]:
-    flags = (f"--http_port={port}", "--enable_grpc=false", "--enable_docs_url=false")
+    quiet = ("--enable_grpc=false", "--enable_docs_url=false", "--enable_latency_logging=false")
+    flags = (f"--http_port={port}", *quiet)
     return ["env", f"RANKER_FOLDER={folder}", str(SERVER.python), "-m", "loadtest.peers.kserve_app", *flags]
 
 
@@ -27,5 +28,8 @@ SERVER = Server(
     body=_body,
     items=_items,
     requirements=("kserve==0.21.0", "onnxruntime==1.32.0"),
-    note="one worker, gRPC off",
+    note=(
+        "one worker, uvloop, an async predict, V1 protocol with JSON, gRPC, access log and latency log off "
+        "(kserve.github.io: python_runtime_api; its latency log is on by default)"
+    ),
 )

@@ -1,5 +1,6 @@
 """The KServe peer; runs in its own environment."""
 
+import logging
 import os
 from typing import Any
 
@@ -22,4 +23,7 @@ class Rank(Model):
 
 
 if __name__ == "__main__":
-    ModelServer(workers=1).start([Rank()])
+    server = ModelServer(workers=1)
+    # No line for each request, as with every other side.
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    server.start([Rank()])

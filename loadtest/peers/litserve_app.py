@@ -29,5 +29,5 @@ class RankAPI(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(RankAPI(), accelerator="cpu", workers_per_device=1)
+    server = litserve.LitServer(RankAPI(), accelerator="cpu", workers_per_device=1, fast_queue=True)
     server.run(host="127.0.0.1", port=int(sys.argv[2]), log_level="warning", generate_client_file=False)

@@ -16,14 +16,14 @@ def _command(folder: Path, port: int) -> list[str]:
 def _body(ask: Ask, variant: str) -> dict[str, Any]:  # noqa: ARG001  (it holds one graph only)
     return {
         "inputs": [
-            {"name": "user_id", "shape": [1], "datatype": "BYTES", "data": [ask.user_id]},
+            {"name": "user_id", "shape": [1, 1], "datatype": "BYTES", "data": [ask.user_id]},
             {
                 "name": "candidates",
-                "shape": [len(ask.candidates)],
+                "shape": [1, len(ask.candidates)],
                 "datatype": "BYTES",
                 "data": list(ask.candidates),
             },
-            {"name": "k", "shape": [1], "datatype": "INT32", "data": [ask.k]},
+            {"name": "k", "shape": [1, 1], "datatype": "INT32", "data": [ask.k]},
         ]
     }
 
@@ -42,5 +42,8 @@ SERVER = Server(
     requirements=("nvidia-pytriton==0.7.0", "onnxruntime==1.32.0"),
     # Its stub loads the shared library of Python, and must find that of the interpreter it was installed with.
     environment={"LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR"))},
-    note="one inference function, tensors as JSON; no batching, since candidate counts differ; metrics as they come",
+    note=(
+        "one inference function, Triton's dynamic batcher with at most 8 requests and no delay, tensors as JSON, no "
+        "CPU or GPU gauges (triton-inference-server.github.io/pytriton: binding_configuration)"
+    ),
 )

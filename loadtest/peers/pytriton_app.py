@@ -1,6 +1,7 @@
 """The PyTriton peer; runs in its own environment."""
 
 import sys
+from typing import Any
 
 import numpy as np
 from pytriton.model_config import ModelConfig, Tensor
@@ -14,15 +15,7 @@ def serve(folder: str, http_port: int, grpc_port: int, metrics_port: int) -> Non
     ranker = Ranker(folder)
 
     def infer(requests: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
-        answers = []
-        for request in requests:
-            user_id = request["user_id"][0].decode()
-            candidates = [one.decode() for one in request["candidates"]]
-            found = ranker.rank({"user_id": user_id, "candidates": candidates, "k": int(request["k"][0])})
-            ids = np.array([one["item_id"].encode() for one in found["items"]], dtype=np.object_)
-            scores = np.array([one["score"] for one in found["items"]], dtype=np.float32)
-            answers.append({"item_id": ids, "score": scores})
-        return answers
+        return [_answer(found) for found in ranker.rank_many([_request(one) for one in requests])]
 
     config = TritonConfig(
         http_address="127.0.0.1",
@@ -30,6 +23,8 @@ def serve(folder: str, http_port: int, grpc_port: int, metrics_port: int) -> Non
         grpc_address="127.0.0.1",
         grpc_port=grpc_port,
         metrics_port=metrics_port,
+        allow_cpu_metrics=False,
+        allow_gpu_metrics=False,
     )
     with Triton(config=config) as triton:
         triton.bind(
@@ -44,9 +39,29 @@ def serve(folder: str, http_port: int, grpc_port: int, metrics_port: int) -> Non
                 Tensor(name="item_id", dtype=bytes, shape=(-1,)),
                 Tensor(name="score", dtype=np.float32, shape=(-1,)),
             ],
-            config=ModelConfig(batching=False),
+            config=ModelConfig(max_batch_size=8),
         )
         triton.serve()
+
+
+def _request(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The only request of a batch of one row."""
+    (user_id,), (candidates,), (k,) = tensors["user_id"], tensors["candidates"], tensors["k"]
+    return {
+        "user_id": user_id[0].decode(),
+        "candidates": [one.decode() for one in candidates],
+        "k": int(k[0]),
+    }
+
+
+def _answer(found: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Tensors with one row."""
+    ids = [one["item_id"].encode() for one in found["items"]]
+    scores = [one["score"] for one in found["items"]]
+    return {
+        "item_id": np.array([ids], dtype=np.object_),
+        "score": np.array([scores], dtype=np.float32),
+    }
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ _RANKER = Ranker(os.environ["RANKER_FOLDER"])
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[dict[str, Any]]:  # noqa: ARG001
     """What TorchServe calls with a batch of requests, and once at its start with none."""
-    return [_RANKER.rank(_body(one)) for one in data or ()]
+    return _RANKER.rank_many([_body(one) for one in data]) if data else []
 
 
 def _body(one: dict[str, Any]) -> dict[str, Any]:
