@@ -36,7 +36,8 @@ def _install(server: Server) -> bool:
     ]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
-        print(f"{server.name} cannot be installed: {ran.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        reason = ran.stderr.strip().rpartition("\n")[2]
+        print(f"{server.name} cannot be installed: {reason}", file=sys.stderr)
         return False
-    (server.home / ".ready").touch()
+    server.ready.write_text(" ".join(server.requirements))
     return True

@@ -20,7 +20,7 @@ from loadtest.asks import Ask, body_of
 from loadtest.machine import memory_of_tree, tree_of
 from loadtest.prepare import ROOT, Prepared
 
-START_SECONDS = 60.0
+START_SECONDS = 90.0
 STOP_SECONDS = 20.0
 _NAMES_OF_NO_PEER = {"ranker"}
 
@@ -68,8 +68,15 @@ class Server:
 
     @property
     def installed(self) -> bool:
-        """Whether its environment is complete."""
-        return not self.requirements or (self.home / ".ready").exists()
+        """Whether its environment is complete, and of these requirements."""
+        if not self.requirements:
+            return True
+        return self.ready.exists() and self.ready.read_text() == " ".join(self.requirements)
+
+    @property
+    def ready(self) -> Path:
+        """The file that says of which requirements the environment was made."""
+        return self.home / ".ready"
 
 
 class NotStarted(RuntimeError):

@@ -48,7 +48,6 @@ SHORT = {
     "open_seconds": 0.3,
     "warm_up_seconds": 0.1,
     "settle_seconds": 0.2,
-    "use_seconds": 0.2,
 }
 BENCH = Bench(rounds=1, counts=(20, 100), rates=((20, 50.0),), **SHORT)
 
