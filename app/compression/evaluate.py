@@ -22,7 +22,7 @@ from app.training.rows import Prepared, Rows
 LIST_LENGTH = 100
 MAX_ROWS = 200_000
 MAX_LISTS = 10_000
-# Agreement is not a matter of luck as quality is: fewer lists tell it as well, and a rank correlation of each takes long.
+# Fewer lists tell agreement as well, and a rank correlation of each takes long.
 MAX_LISTS_OF_AGREEMENT = 2_000
 _LISTS_PER_RUN = 20
 _BATCH_PROBE_ROWS = 256

@@ -23,7 +23,7 @@ class Hints(nn.Module):
     def __init__(self, teacher: nn.Module, ours: Recorded, theirs: Recorded, example: Inputs) -> None:
         super().__init__()
         # Not a submodule: the teacher is not trained.
-        self._ask = lambda inputs: _run(teacher, inputs)
+        self._ask: Callable[[Inputs], None] = lambda inputs: _run(teacher, inputs)
         self._ours, self._theirs = ours, theirs
         self._ask(example)
         wanted = theirs()

@@ -9,6 +9,7 @@ neurons with the largest incoming and outgoing weights.
 import torch
 from torch import Tensor, nn
 
+from app.compression.chains import Hidden
 from app.errors import CompressionFailed
 from app.training.layers import MLP, FeatureEmbedding, SplitLinear
 
@@ -25,10 +26,13 @@ def inherit(student: nn.Module, teacher: nn.Module) -> None:
     projections: tuple[Tensor, Tensor] | None = None
     for name in ours.keys() & theirs.keys():
         one, other = ours[name], theirs[name]
-        if isinstance(one, FeatureEmbedding) and isinstance(other, FeatureEmbedding):
-            if one.dimension < other.dimension:
-                projections = _narrow_tables(one, other)
-                taken += 1
+        if (
+            isinstance(one, FeatureEmbedding)
+            and isinstance(other, FeatureEmbedding)
+            and one.dimension < other.dimension
+        ):
+            projections = _narrow_tables(one, other)
+            taken += 1
     for name in ours.keys() & theirs.keys():
         one, other = ours[name], theirs[name]
         if isinstance(one, MLP) and isinstance(other, MLP):
@@ -52,13 +56,16 @@ def _narrow_tables(one: FeatureEmbedding, other: FeatureEmbedding) -> tuple[Tens
     """Fill narrower tables; gives what narrows each side: [teacher's width, student's width], block by block."""
     blocks: dict[str, Tensor] = {}
     for name, table in one.tables.items():
+        wide = other.tables[name]
         assert isinstance(table, nn.Embedding)
-        wide = other.tables[name].weight
-        blocks[name] = _directions(wide, one.dimension)
-        table.weight.copy_(wide @ blocks[name])
+        assert isinstance(wide, nn.Embedding)
+        blocks[name] = _directions(wide.weight, one.dimension)
+        table.weight.copy_(wide.weight @ blocks[name])
     for name, layer in one.projections.items():
+        wide = other.projections[name]
         assert isinstance(layer, nn.Linear)
-        weight, bias = other.projections[name].weight, other.projections[name].bias
+        assert isinstance(wide, nn.Linear)
+        weight, bias = wide.weight, wide.bias
         blocks[name] = _directions(torch.cat([weight, bias[:, None]], dim=1).T, one.dimension)
         layer.weight.copy_(blocks[name].T @ weight)
         layer.bias.copy_(blocks[name].T @ bias)
@@ -66,8 +73,13 @@ def _narrow_tables(one: FeatureEmbedding, other: FeatureEmbedding) -> tuple[Tens
         [blocks[getattr(feature, "of", feature.name)] for feature in features]
         for features in (one.request_features, one.item_features)
     ]
-    request, item = (torch.block_diag(*side) if side else torch.zeros(0, 0) for side in sides)
+    request, item = (_block_diagonal(side) for side in sides)
     return request, item
+
+
+def _block_diagonal(blocks: list[Tensor]) -> Tensor:
+    joined: Tensor = torch.block_diag(*blocks) if blocks else torch.zeros(0, 0)  # type: ignore[no-untyped-call]
+    return joined
 
 
 def _directions(vectors: Tensor, count: int) -> Tensor:
@@ -95,6 +107,8 @@ def _narrow_layers(one: MLP, other: MLP, projections: tuple[Tensor, Tensor] | No
             _fill_split(first, wide, kept, request, item)
         else:
             assert neurons is not None
+            assert isinstance(layer, nn.Linear)
+            assert isinstance(source, nn.Linear)
             layer.weight.copy_(source.weight[kept][:, neurons])
             layer.bias.copy_(source.bias[kept])
         neurons = kept
@@ -119,9 +133,7 @@ def _width(layer: nn.Module) -> int:
 
 
 def _strongest(layer: nn.Module, reader: nn.Module, count: int) -> Tensor:
+    assert isinstance(layer, nn.Linear | SplitLinear)
     assert isinstance(reader, nn.Linear)
-    parts = [layer.item.weight] if isinstance(layer, SplitLinear) else [layer.weight]
-    if isinstance(layer, SplitLinear) and layer.request is not None:
-        parts.append(layer.request.weight)
-    strength = torch.cat(parts, dim=1).norm(dim=1) * reader.weight.norm(dim=0)
+    strength = Hidden(layer, reader).incoming.norm(dim=1) * reader.weight.norm(dim=0)
     return torch.topk(strength, count).indices.sort().values

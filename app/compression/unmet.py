@@ -26,7 +26,8 @@ class Unmet:
 
     def count(self, users: Array) -> Array:
         """How many items each user never met, int64 [len(users)]."""
-        return self.num_items - (self._starts[users + 1] - self._starts[users])
+        counts: Array = self.num_items - (self._starts[users + 1] - self._starts[users])
+        return counts
 
     def items(self, users: Array, ranks: Array) -> Array:
         """The item row of each user's unmet item number `rank` (from 0, below `count`), int64 [len(users)]."""

@@ -157,7 +157,7 @@ def _epoch(
         inputs = batches.inputs(rows)
         for key in batches.keys if config.id_dropout else ():
             inputs[key] = inputs[key] * torch.from_numpy(rng.random(len(rows)) >= config.id_dropout)
-        loss = objective(module, inputs, rows)
+        loss: Tensor = objective(module, inputs, rows)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -71,8 +71,8 @@ def mean_intervals(
 ) -> tuple[Interval, Interval]:
     """The mean over lists, and its ratio to the baseline's mean, with percentile bootstrap intervals over users.
 
-    A resample takes a user with all lists of that user or not at all, because those resemble each other (the cluster
-    bootstrap: Field and Welsh, Bootstrapping Clustered Data, JRSS B 2007). `values`, `baseline` and `users` are [lists].
+    A resample takes a user with all lists of that user, because those resemble each other (the cluster bootstrap:
+    Field and Welsh, Bootstrapping Clustered Data, JRSS B 2007). `values`, `baseline` and `users` are [lists].
     """
     rng = np.random.default_rng(seed)
     _, user = np.unique(users, return_inverse=True)
