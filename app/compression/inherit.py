@@ -95,7 +95,10 @@ def _narrow_layers(one: MLP, other: MLP, projections: tuple[Tensor, Tensor] | No
     first, wide = one.layers[0], other.layers[0]
     if not (isinstance(first, SplitLinear) and isinstance(wide, SplitLinear)):
         return False
-    request, item = projections or (None, None)
+    request, item = projections or (torch.eye(_request_width(wide)), torch.eye(wide.item.in_features))
+    ours, theirs = ((_request_width(one), one.item.in_features) for one in (first, wide))
+    if (theirs, ours) != tuple(zip(request.shape, item.shape, strict=True)):
+        return False  # it reads something besides the tables, as products of them
     neurons: Tensor | None = None
     for place, (layer, source) in enumerate(zip(one.layers, other.layers, strict=False)):
         last = place == len(one.layers) - 1
@@ -115,15 +118,15 @@ def _narrow_layers(one: MLP, other: MLP, projections: tuple[Tensor, Tensor] | No
     return True
 
 
-def _fill_split(
-    layer: SplitLinear, wide: SplitLinear, kept: Tensor, request: Tensor | None, item: Tensor | None
-) -> None:
-    weight = wide.item.weight[kept]
-    layer.item.weight.copy_(weight if item is None else weight @ item)
+def _fill_split(layer: SplitLinear, wide: SplitLinear, kept: Tensor, request: Tensor, item: Tensor) -> None:
+    layer.item.weight.copy_(wide.item.weight[kept] @ item)
     layer.item.bias.copy_(wide.item.bias[kept])
     if layer.request is not None and wide.request is not None:
-        weight = wide.request.weight[kept]
-        layer.request.weight.copy_(weight if request is None else weight @ request)
+        layer.request.weight.copy_(wide.request.weight[kept] @ request)
+
+
+def _request_width(layer: SplitLinear) -> int:
+    return 0 if layer.request is None else layer.request.in_features
 
 
 def _width(layer: nn.Module) -> int:
