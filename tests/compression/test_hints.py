@@ -40,7 +40,7 @@ def test_a_student_of_any_architecture_takes_hints(
             optimizer.zero_grad()
             error.backward()
             optimizer.step()
-            errors.append(float(error))
+            errors.append(float(error.detach()))
     assert errors[-1] < 0.9 * errors[0]
     assert all(not one._forward_pre_hooks for two in (student, workshop.teacher) for one in two.modules())
 
