@@ -1,11 +1,10 @@
 """What a variant is worth: its ranking quality against the truth, and how far it agrees with the baseline.
 
-Rows of the test split give AUC and its kin. Ranked lists give NDCG@10 and hit rate@10: for each user with a positive
-test row, one of those positives among candidates that the user never interacted with (one held-out positive among
-100 candidates, as in He et al., Neural Collaborative Filtering, 2017).
+Rows of the test split give AUC and its kin. Ranked lists give NDCG@10 and hit rate@10: each positive test row among
+candidates that its user never interacted with (one held-out positive among 100 candidates, as in He et al., Neural
+Collaborative Filtering, 2017). Lists of one user resemble each other, so their intervals resample users.
 """
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from app.compression.scorer import Scorer
+from app.compression.unmet import Unmet
 from app.encoding import Array
 from app.report import Agreement, Interval, Quality, Slice
 from app.schema import Side
@@ -21,7 +21,9 @@ from app.training.rows import Prepared, Rows
 
 LIST_LENGTH = 100
 MAX_ROWS = 200_000
-MAX_LISTS = 2_000
+MAX_LISTS = 10_000
+# Fewer lists tell agreement as well, and a rank correlation of each takes long.
+MAX_LISTS_OF_AGREEMENT = 2_000
 _LISTS_PER_RUN = 20
 _BATCH_PROBE_ROWS = 256
 
@@ -82,7 +84,7 @@ class Evaluation:
         gauc = metrics.gauc(labels, scores.rows, self.rows.user_row)
         return Quality(
             rows=len(labels),
-            users=len(self.lists.row),
+            users=len(np.unique(self.lists.users)),
             auc=auc,
             auc_ratio=auc_ratio,
             gauc=None if np.isnan(gauc) else gauc,
@@ -97,11 +99,11 @@ class Evaluation:
     def agreement(self, scores: Scores) -> Agreement:
         """Agreement with the baseline's own scores."""
         base = self.baseline
-        lists = len(base.lists)
+        lists, theirs = scores.lists[:MAX_LISTS_OF_AGREEMENT], base.lists[:MAX_LISTS_OF_AGREEMENT]
         distinct = len(np.unique(scores.rows)) / max(1, len(np.unique(base.rows)))
         return Agreement(
-            overlap_at_10=metrics.overlap_at_k(scores.lists, base.lists) if lists else None,
-            kendall_tau=metrics.kendall_tau(scores.lists, base.lists) if lists else None,
+            overlap_at_10=metrics.overlap_at_k(lists, theirs) if len(lists) else None,
+            kendall_tau=metrics.kendall_tau(lists, theirs) if len(lists) else None,
             largest_score_difference=float(np.abs(scores.rows - base.rows).max(initial=0.0)),
             distinct_score_ratio=distinct,
             batch_difference=scores.batch_difference,
@@ -115,7 +117,7 @@ class Evaluation:
         if not len(scores.lists):
             return None, None
         ours, theirs = (of_rank(metrics.rank_of_first(one.lists)) for one in (scores, self.baseline))
-        return metrics.mean_intervals(ours, theirs, self.seed)
+        return metrics.mean_intervals(ours, theirs, self.lists.users, self.seed)
 
     def slices(self, scores: Scores) -> list[Slice]:
         """AUC where data are thin: the quarter of users with the fewest training rows; all but the top items."""
@@ -173,39 +175,19 @@ class Evaluation:
 
 
 def make_lists(prepared: Prepared, rows: Rows, seed: int) -> Lists:
-    """One list for each user with a positive among `rows`: that positive, and items the user never interacted with.
+    """One list for each positive among `rows`, in random order: it, and items that its user never interacted with.
 
     Users who have interacted with so much of the catalog that no such items are left have no list.
     """
     rng = np.random.default_rng(seed)
-    touched = _touched_items(prepared)
-    num_items = len(prepared.item_ids)
-    length = min(LIST_LENGTH, max(2, num_items // 2))
+    unmet = Unmet([prepared.train, prepared.validation, prepared.test])
+    length = min(LIST_LENGTH, max(2, len(prepared.item_ids) // 2))
     positives = np.flatnonzero(rows.labels >= 0.5)
-    positives = positives[rng.permutation(len(positives))]
-    users, first = np.unique(rows.user_row[positives], return_index=True)
-    chosen_rows, lists = [], []
-    for user, row in zip(users, positives[first], strict=True):
-        free = np.setdiff1d(np.arange(num_items), touched[user], assume_unique=True)
-        if len(free) >= length - 1:
-            others = rng.choice(free, size=length - 1, replace=False)
-            chosen_rows.append(row)
-            lists.append(np.concatenate([[rows.item_row[row]], others]))
-        if len(lists) == MAX_LISTS:
-            break
-    picked = np.array(chosen_rows, dtype=np.int64)
-    items = np.array(lists, dtype=np.int64).reshape(len(lists), length)
-    return Lists(rows.user_row[picked], picked, items)
-
-
-def _touched_items(prepared: Prepared) -> list[Array]:
-    """For each user row, the sorted item rows of all interactions, whatever the split."""
-    splits = (prepared.train, prepared.validation, prepared.test)
-    users = np.concatenate([split.user_row for split in splits])
-    items = np.concatenate([split.item_row for split in splits])
-    pairs = np.unique(np.stack([users, items], axis=1), axis=0)
-    bounds = np.searchsorted(pairs[:, 0], np.arange(len(prepared.user_ids) + 1))
-    return [pairs[a:b, 1] for a, b in itertools.pairwise(bounds)]
+    enough = unmet.count(rows.user_row[positives]) >= length - 1
+    picked = rng.permutation(positives[enough])[:MAX_LISTS]
+    users = rows.user_row[picked]
+    others = unmet.draw_distinct(users, length - 1, rng)
+    return Lists(users, picked, np.concatenate([rows.item_row[picked, None], others], axis=1))
 
 
 def _at_most(rows: Rows, limit: int, seed: int) -> Rows:

@@ -133,6 +133,7 @@ class Run:
             progress=progress,
             teacher=module,
             scratch=scratch,
+            another_teacher=self.subject.another,
         )
         model: Any = self.subject.graph() if module is None else module
         for position, step in enumerate(steps):

@@ -6,14 +6,16 @@ from pathlib import Path
 import onnx
 from torch import nn
 
+from app.compression.workshop import Progress
 from app.encoding import Encoder
 from app.model_card import ModelCard, OnnxSource
 from app.training.data.source import Place
 from app.training.export import export
+from app.training.fit import Lesson, fit
 from app.training.graph_file import check_contract, read_graph
 from app.training.rows import Prepared
-from app.training.source import load_encoder, load_module
-from app.training.train import prepare_data
+from app.training.source import load_encoder, load_module, new_module
+from app.training.train import prepare_data, training_config
 
 
 class Subject:
@@ -23,6 +25,7 @@ class Subject:
         self.card = card
         self.folder = folder
         self._cache = cache
+        self._others: dict[int, nn.Module] = {}
 
     @cached_property
     def _loaded(self) -> tuple[nn.Module | None, Encoder]:
@@ -46,6 +49,21 @@ class Subject:
         if self.card.data is None:
             return None
         return prepare_data(self.card, Place(self._cache, self.folder), self.encoder)
+
+    def another(self, number: int, progress: Progress) -> nn.Module:
+        """The model trained again by its card with the seed `number` further on; trained once, then kept.
+
+        Raises CompressionFailed when training diverges.
+        """
+        if number not in self._others:
+            assert self.prepared is not None, "only steps that have rows ask for it"
+            config = training_config(self.card)
+            config = config.model_copy(update={"seed": config.seed + number})
+            module = new_module(self.card, self.folder, self.encoder, config.seed)
+            lesson = Lesson(self.card.features, self.prepared.train, self.prepared.validation)
+            fit(module, lesson, config, lambda done, what: progress(done, f"teacher {number + 1}, {what}"))
+            self._others[number] = module
+        return self._others[number]
 
     def graph(self) -> onnx.ModelProto:
         """The fp32 graph: exported from the module, or the ready one after a check of the graph contract."""

@@ -28,6 +28,8 @@ class Workshop:
     """The recipe's starting module (`nn.Module`), for distillation; None for a ready graph."""
     scratch: Path | None = None
     """A folder for large new weights, which lasts until the graph is written; without it the graph holds them."""
+    another_teacher: Callable[[int, Progress], Any] | None = None
+    """Trains the model again for an ensemble: number 1, 2, ... is one more seed. None where that cannot be done."""
 
     def rows(self, what_for: str) -> Rows:
         """The training rows. Raises CompressionFailed when the model has no data."""

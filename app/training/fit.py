@@ -70,9 +70,12 @@ class Batches:
         """Every feature of the given rows, one value per row."""
         return {name: torch.from_numpy(values) for name, values in self.rows.inputs(rows).items()}
 
-    def shuffled(self, size: int, rng: np.random.Generator) -> Iterator[Array]:
-        """Row numbers of one pass, `size` at a time."""
-        order = rng.permutation(len(self.rows))
+    def shuffled(self, size: int, rng: np.random.Generator, groups: Array | None = None) -> Iterator[Array]:
+        """Row numbers of one pass, `size` at a time; rows of one group follow each other."""
+        if groups is None:
+            order = rng.permutation(len(self.rows))
+        else:
+            order = np.argsort(rng.permutation(int(groups.max()) + 1)[groups], kind="stable")
         for start in range(0, len(order), size):
             yield order[start : start + size]
 
@@ -87,6 +90,10 @@ class Lesson:
     targets: Array | None = None
     """float32 [len(train)] in [0, 1]; None: the labels. Binary cross entropy is linear in its target, so a mixture of
     labels and a teacher's probabilities distils (Hinton et al., arXiv 1503.02531)."""
+    objective: nn.Module | None = None
+    """The loss in place of binary cross entropy: `objective(module, inputs, rows)`. Its weights are trained too."""
+    groups: Array | None = None
+    """int64 [len(train)]: rows of one number come in one batch, but for those that lie where a batch ends."""
 
 
 def fit(module: nn.Module, lesson: Lesson, config: TrainingConfig, progress: Progress) -> FitResult:
@@ -103,12 +110,12 @@ def fit(module: nn.Module, lesson: Lesson, config: TrainingConfig, progress: Pro
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
     batches = Batches(train, lesson.schema)
-    goals = torch.from_numpy(train.labels if lesson.targets is None else lesson.targets.astype(np.float32))
-    optimizer = torch.optim.AdamW(_groups(module, config), lr=config.learning_rate)
+    objective = lesson.objective or _CrossEntropy(train.labels if lesson.targets is None else lesson.targets)
+    optimizer = torch.optim.AdamW(_groups(module, objective, config), lr=config.learning_rate)
     history: list[float] = []
     best: dict[str, Tensor] = {}
     for epoch in range(1, config.epochs + 1):
-        _epoch(module, batches, goals, optimizer, (config, rng))
+        _epoch(module, batches, (objective, lesson.groups), optimizer, (config, rng))
         logits = predict(module, validation)
         if not np.isfinite(logits).all():
             raise CompressionFailed(DIVERGED)
@@ -139,19 +146,18 @@ def predict(module: nn.Module, rows: Rows) -> Array:
 def _epoch(
     module: nn.Module,
     batches: Batches,
-    goals: Tensor,
+    goal: tuple[nn.Module, Array | None],
     optimizer: torch.optim.Optimizer,
     plan: tuple[TrainingConfig, np.random.Generator],
 ) -> None:
     config, rng = plan
+    objective, groups = goal
     module.train()
-    for rows in batches.shuffled(config.batch_size, rng):
+    for rows in batches.shuffled(config.batch_size, rng, groups):
         inputs = batches.inputs(rows)
         for key in batches.keys if config.id_dropout else ():
             inputs[key] = inputs[key] * torch.from_numpy(rng.random(len(rows)) >= config.id_dropout)
-        loss = functional.binary_cross_entropy_with_logits(
-            module(inputs, torch.arange(len(rows))), goals[rows]
-        )
+        loss: Tensor = objective(module, inputs, rows)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -159,10 +165,23 @@ def _epoch(
             raise CompressionFailed(DIVERGED)
 
 
-def _groups(module: nn.Module, config: TrainingConfig) -> list[dict[str, object]]:
+class _CrossEntropy(nn.Module):
+    """Mean binary cross entropy against a target for each row."""
+
+    def __init__(self, targets: Array) -> None:
+        super().__init__()
+        self.targets = torch.from_numpy(targets.astype(np.float32))
+
+    def forward(self, module: nn.Module, inputs: dict[str, Tensor], rows: Array) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(
+            module(inputs, torch.arange(len(rows))), self.targets[rows]
+        )
+
+
+def _groups(module: nn.Module, objective: nn.Module, config: TrainingConfig) -> list[dict[str, object]]:
     """Decay on the tables would shrink the rows that a batch does not look up, so they have none."""
     tables = {id(one.weight) for one in module.modules() if isinstance(one, nn.Embedding)}
-    every = list(module.parameters())
+    every = [*module.parameters(), *objective.parameters()]
     return [
         {"params": [one for one in every if id(one) in tables], "weight_decay": 0.0},
         {"params": [one for one in every if id(one) not in tables], "weight_decay": config.weight_decay},

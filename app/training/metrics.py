@@ -2,7 +2,7 @@
 
 `auc`, `gauc`, `log_loss`, `normalized_entropy` and `calibration_error` look at rows; `ndcg_of_rank` and `hit_of_rank`
 look at the rank of one held-out positive among its candidates. Bootstrap intervals resample what the metric averages
-over: rows for AUC, users for the others. Ratios are paired: both sides see the same resamples.
+over: rows for AUC, users with their lists for the others. Ratios are paired: both sides see the same resamples.
 """
 
 from collections.abc import Callable
@@ -66,13 +66,25 @@ def auc_intervals(labels: Floats, scores: Floats, baseline: Floats, seed: int) -
     return _interval(ours.auc(), values), _interval(ours.auc() / max(theirs.auc(), _EPSILON), ratios)
 
 
-def mean_intervals(values: Floats, baseline: Floats, seed: int) -> tuple[Interval, Interval]:
-    """The mean over users, and its ratio to the baseline's mean, with percentile bootstrap intervals over users."""
+def mean_intervals(
+    values: Floats, baseline: Floats, users: npt.NDArray[np.int64], seed: int
+) -> tuple[Interval, Interval]:
+    """The mean over lists, and its ratio to the baseline's mean, with percentile bootstrap intervals over users.
+
+    A resample takes a user with all lists of that user, because those resemble each other (the cluster bootstrap:
+    Field and Welsh, Bootstrapping Clustered Data, JRSS B 2007). `values`, `baseline` and `users` are [lists].
+    """
     rng = np.random.default_rng(seed)
-    picks = rng.integers(len(values), size=(RESAMPLES, len(values)))
-    means, base = values[picks].mean(axis=1), baseline[picks].mean(axis=1)
+    _, user = np.unique(users, return_inverse=True)
+    lists = np.bincount(user)
+    sums = np.stack([np.bincount(user, weights=one) for one in (values, baseline)])
+    means = np.empty((RESAMPLES, 2))
+    for resample in range(RESAMPLES):
+        times = np.bincount(rng.integers(len(lists), size=len(lists)), minlength=len(lists))
+        means[resample] = sums @ times / (lists @ times)
     ratio = float(values.mean() / max(baseline.mean(), _EPSILON))
-    return _interval(float(values.mean()), means), _interval(ratio, means / np.maximum(base, _EPSILON))
+    ratios = means[:, 0] / np.maximum(means[:, 1], _EPSILON)
+    return _interval(float(values.mean()), means[:, 0]), _interval(ratio, ratios)
 
 
 def _interval(value: float, resampled: Floats) -> Interval:

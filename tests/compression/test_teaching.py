@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from app.compression.teaching import TeachingConfig, teach, with_random_items
-from app.compression.workshop import Workshop
+from app.compression.teaching import TeachingConfig, teach
+from app.compression.workshop import Progress, Workshop
 from app.errors import CompressionFailed
 from app.training.architecture import build
 from app.training.fit import predict
 from app.training.rows import Prepared
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 
@@ -96,26 +94,53 @@ def test_teaching_that_diverges_says_so(workshop: Workshop) -> None:
         teach(student, TeachingConfig(learning_rate=1e30, batch_size=64), workshop)
 
 
-@given(count=st.integers(0, 200), seed=st.integers(0, 5))
-def test_random_items_are_asked_for_real_requests(prepared: Prepared, count: int, seed: int) -> None:
-    rows = prepared.train.take(np.arange(40))
-    more = with_random_items(rows, count, np.random.default_rng(seed))
-    assert len(more) == 40 + count
-    first, added = np.arange(40), np.arange(40, 40 + count)
-    for name, values in rows.inputs(first).items():
-        np.testing.assert_array_equal(more.inputs(first)[name], values)
-    np.testing.assert_array_equal(more.labels[:40], rows.labels)
-    assert (more.labels[added] == 0.5).all()
-    requests = {
-        (row, *(v[n].tobytes() for v in rows.per_row.values())) for n, row in enumerate(rows.user_row)
-    }
-    asked = [(more.user_row[n], *(v[n].tobytes() for v in more.per_row.values())) for n in added]
-    assert set(asked) <= requests
-    assert set(more.item_row[added]) <= set(range(len(prepared.item_ids)))
+def score_of(student: nn.Module, workshop: Workshop, prepared: Prepared) -> float:
+    """How well its logits agree with the teacher's."""
+    return float(np.corrcoef(predict(student, prepared.test), predict(workshop.teacher, prepared.test))[0, 1])
 
 
-def test_random_items_are_spread_over_the_whole_catalog(prepared: Prepared) -> None:
-    more = with_random_items(prepared.train, 5_000, np.random.default_rng(0))
-    counts = np.bincount(more.item_row[len(prepared.train) :], minlength=len(prepared.item_ids))
-    assert counts.min() > 0
-    assert counts.max() < 4 * counts.mean()
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 3.0},
+        {"list_share": 0.3, "unlabelled": 2},
+        {"list_share": 0.3, "unlabelled": 2, "list_loss": "top_k", "sampling": "traffic"},
+        {"hints": 0.5},
+    ],
+    ids=str,
+)
+def test_every_way_of_teaching_brings_the_student_to_its_teacher(
+    workshop: Workshop, prepared: Prepared, settings: dict[str, Any]
+) -> None:
+    settings = {"teacher_share": 1, **settings}
+    student = taught(workshop, **settings)
+    assert score_of(student, workshop, prepared) > 0.8
+    assert same(student, taught(workshop, **settings))
+    plain = taught(workshop, teacher_share=1, **{k: v for k, v in settings.items() if k == "unlabelled"})
+    assert not same(student, plain)
+    assert not any(one._forward_pre_hooks for one in workshop.teacher.modules())
+
+
+def test_lists_need_companions(workshop: Workshop) -> None:
+    with pytest.raises(CompressionFailed, match="list_share needs unlabelled above 0"):
+        taught(workshop, list_share=0.5)
+
+
+def test_further_teachers_are_trained_once_and_averaged(workshop: Workshop, prepared: Prepared) -> None:
+    told: list[float] = []
+    asked: list[int] = []
+
+    def another(number: int, progress: Progress) -> nn.Module:
+        asked.append(number)
+        progress(1.0, "trained")
+        return Contrary(workshop.teacher)
+
+    one = replace(workshop, another_teacher=another, progress=lambda done, what: told.append(done))
+    student = taught(one, teachers=2, teacher_share=1)
+    assert asked == [1]
+    assert told == sorted(told)
+    assert told[0] == pytest.approx(0.7)
+    # A teacher and its opposite say nothing together: every logit is 0.
+    assert np.abs(predict(student, prepared.test)).max() < 0.5
+    with pytest.raises(CompressionFailed, match="teachers: "):
+        taught(replace(workshop, another_teacher=None), teachers=2)

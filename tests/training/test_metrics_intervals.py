@@ -16,10 +16,18 @@ def drawn(rows: int, seed: int = 0) -> tuple[Floats, Floats, Floats]:
     return labels, good, good + rng.standard_normal(rows)
 
 
+def each(rows: int) -> npt.NDArray[np.int64]:
+    """A user for every row."""
+    return np.arange(rows)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_an_interval_holds_its_value(seed: int) -> None:
     labels, good, worse = drawn(300, seed)
-    for interval in (*auc_intervals(labels, worse, good, seed), *mean_intervals(good, labels + 1, seed)):
+    for interval in (
+        *auc_intervals(labels, worse, good, seed),
+        *mean_intervals(good, labels + 1, each(300), seed),
+    ):
         assert interval.low < interval.value < interval.high
     ours, ratio = auc_intervals(labels, worse, good, seed)
     assert ours.value == auc(labels, worse)
@@ -28,7 +36,7 @@ def test_an_interval_holds_its_value(seed: int) -> None:
 
 def test_the_ratio_to_itself_is_exactly_1() -> None:
     labels, good, _ = drawn(200)
-    for _, ratio in (auc_intervals(labels, good, good, 0), mean_intervals(good**2, good**2, 0)):
+    for _, ratio in (auc_intervals(labels, good, good, 0), mean_intervals(good**2, good**2, each(200), 0)):
         assert (ratio.low, ratio.value, ratio.high) == (1.0, 1.0, 1.0)
 
 
@@ -41,9 +49,24 @@ def test_a_paired_ratio_is_narrower_than_what_it_is_made_of() -> None:
 
 def test_the_width_is_that_of_the_normal_approximation() -> None:
     values = np.random.default_rng(1).standard_normal(2000) + 3
-    mean, _ = mean_intervals(values, values, 0)
+    mean, _ = mean_intervals(values, values, each(2000), 0)
     expected = 2 * 1.96 * values.std() / np.sqrt(len(values))
     assert mean.high - mean.low == pytest.approx(expected, rel=0.15)
+
+
+def test_lists_that_say_the_same_of_a_user_tell_no_more_than_one() -> None:
+    values = np.random.default_rng(1).standard_normal(500) + 3
+    once, _ = mean_intervals(values, values, each(500), 0)
+    often, _ = mean_intervals(*(np.repeat(values, 9),) * 2, np.repeat(each(500), 9), 0)
+    assert (often.low, often.high) == pytest.approx((once.low, once.high))
+    as_if_alone, _ = mean_intervals(*(np.repeat(values, 9),) * 2, each(4500), 0)
+    assert (once.high - once.low) / (as_if_alone.high - as_if_alone.low) == pytest.approx(3, rel=0.15)
+
+
+def test_a_user_counts_by_the_lists() -> None:
+    values, users = np.array([1.0, 1.0, 1.0, 0.0]), np.array([8, 8, 8, 2])
+    mean, _ = mean_intervals(values, values, users, 0)
+    assert (mean.low, mean.value, mean.high) == (0.0, 0.75, 1.0)
 
 
 def test_four_times_the_rows_halve_the_width() -> None:
@@ -59,12 +82,12 @@ def test_equal_seeds_give_equal_intervals() -> None:
     labels, good, worse = drawn(100)
     assert auc_intervals(labels, good, worse, 5) == auc_intervals(labels, good, worse, 5)
     assert auc_intervals(labels, good, worse, 5) != auc_intervals(labels, good, worse, 6)
-    assert mean_intervals(good, worse, 5) == mean_intervals(good, worse, 5)
+    assert mean_intervals(good, worse, each(100), 5) == mean_intervals(good, worse, each(100), 5)
 
 
 def test_a_baseline_of_nothing_does_not_divide_by_0() -> None:
     labels = np.array([0.0, 0.0, 1.0, 1.0] * 5)
     _, ratio = auc_intervals(labels, labels, -labels, 0)
     assert np.isfinite([ratio.low, ratio.value, ratio.high]).all()
-    _, ratio = mean_intervals(labels, np.zeros(20), 0)
+    _, ratio = mean_intervals(labels, np.zeros(20), each(20), 0)
     assert np.isfinite([ratio.low, ratio.value, ratio.high]).all()

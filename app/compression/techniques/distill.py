@@ -1,11 +1,12 @@
 """Distillation: a smaller network learns the scores of the trained one."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, ValidationError
 from torch import nn
 
+from app.compression.inherit import inherit
 from app.compression.teaching import TeachingConfig, teach
 from app.compression.technique import Misfit, Technique
 from app.compression.workshop import Workshop
@@ -18,15 +19,21 @@ class DistillConfig(TeachingConfig):
 
     architecture: str = Field(description="Architecture of the student.")
     config: dict[str, Any] = Field(default_factory=dict, description="The student's own configuration.")
+    start: Literal["random", "teacher"] = Field(
+        default="random", description="random: new weights; teacher: those of the teacher's that fit."
+    )
 
 
 def apply(module: nn.Module, config: DistillConfig, workshop: Workshop) -> nn.Module:  # noqa: ARG001
     """A new, smaller module, taught by the one that the recipe began with.
 
-    Raises ConfigurationError for a student that cannot be built, and CompressionFailed when teaching diverges.
+    Raises ConfigurationError for a student that cannot be built, and CompressionFailed when teaching diverges or
+    nothing of the teacher's weights fits.
     """
     torch.manual_seed(workshop.seed)
     student = build(config.architecture, config.config, workshop.encoder)
+    if config.start == "teacher":
+        inherit(student, workshop.teacher)
     teach(student, config, workshop)
     return student
 
