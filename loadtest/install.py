@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
-from loadtest.servers import Server, known_peers
+from loadtest.servers import known_peers
 
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -18,25 +20,19 @@ def install() -> list[str]:
         if server.installed:
             continue
         _CONSOLE.print(f"installing {server.name}: {', '.join(server.requirements)}")
-        if not _install(server):
+        if not make_environment(server.name, server.home, server.requirements):
             failed.append(server.name)
     return failed
 
 
-def _install(server: Server) -> bool:
-    venv.create(server.home, with_pip=True, clear=True)
-    command = [
-        str(server.python),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        *server.requirements,
-    ]
+def make_environment(name: str, home: Path, requirements: Sequence[str]) -> bool:
+    """Install the requirements into a new virtual environment; False, with the reason on stderr, when that fails."""
+    venv.create(home, with_pip=True, clear=True)
+    python = str(home / "bin" / "python")
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:
-        print(f"{server.name} cannot be installed: {ran.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        print(f"{name} cannot be installed: {ran.stderr.strip().splitlines()[-1]}", file=sys.stderr)
         return False
-    (server.home / ".ready").touch()
+    (home / ".ready").touch()
     return True

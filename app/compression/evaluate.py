@@ -58,7 +58,7 @@ class Evaluation:
     def __init__(self, prepared: Prepared, baseline: Scorer, seed: int = 0) -> None:
         self.prepared = prepared
         self.seed = seed
-        self.rows = _at_most(prepared.test, MAX_ROWS, seed)
+        self.rows = asked_rows(prepared, seed)
         self.lists = make_lists(prepared, self.rows, seed)
         self.baseline = self.ask(baseline)
 
@@ -172,6 +172,14 @@ class Evaluation:
         return float(np.abs(together - np.concatenate(alone)).max(initial=0.0)) if alone else 0.0
 
 
+def asked_rows(prepared: Prepared, seed: int) -> Rows:
+    """The test rows that evaluation looks at: all of them, or as many as `MAX_ROWS`, drawn by seed."""
+    if len(prepared.test) <= MAX_ROWS:
+        return prepared.test
+    picked = np.random.default_rng(seed).choice(len(prepared.test), size=MAX_ROWS, replace=False)
+    return prepared.test.take(np.sort(picked))
+
+
 def make_lists(prepared: Prepared, rows: Rows, seed: int) -> Lists:
     """One list for each user with a positive among `rows`: that positive, and items the user never interacted with.
 
@@ -206,10 +214,3 @@ def _touched_items(prepared: Prepared) -> list[Array]:
     pairs = np.unique(np.stack([users, items], axis=1), axis=0)
     bounds = np.searchsorted(pairs[:, 0], np.arange(len(prepared.user_ids) + 1))
     return [pairs[a:b, 1] for a, b in itertools.pairwise(bounds)]
-
-
-def _at_most(rows: Rows, limit: int, seed: int) -> Rows:
-    if len(rows) <= limit:
-        return rows
-    picked = np.random.default_rng(seed).choice(len(rows), size=limit, replace=False)
-    return rows.take(np.sort(picked))
