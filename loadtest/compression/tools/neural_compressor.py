@@ -14,8 +14,10 @@ TOOL = Tool(
         "neural-compressor==2.6",
         "onnx==1.16.2",
         "onnxruntime==1.18.1",
-        "numpy<2",
-        "setuptools<70",
+        "numpy==1.26.4",
+        "setuptools==65.5.0",
+        "six==1.17.0",
     ),
-    note="it needs onnx.mapping, which later releases of onnx do not have; its graphs run on onnxruntime 1.32 like all",
+    note="it needs onnx.mapping, which later releases of onnx do not have, and six, which it does not ask for; what it "
+    "makes runs on the project's onnxruntime like all others",
 )

@@ -11,6 +11,12 @@ TOOL = Tool(
         "peephole+static": "passes OnnxPeepholeOptimizer and OnnxStaticQuantization",
     },
     packages=("olive-ai", "onnx", "onnxruntime", "torch"),
-    requirements=("olive-ai==0.13.0", "torch==2.13.0", "onnx==1.23.2", "onnxruntime==1.32.0", "requests"),
+    requirements=(
+        "olive-ai==0.13.0",
+        "torch==2.13.0",
+        "onnx==1.23.2",
+        "onnxruntime==1.32.0",
+        "requests==2.34.2",
+    ),
     note="it imports requests and does not ask for it; torch is there because Olive imports it, nothing is trained",
 )

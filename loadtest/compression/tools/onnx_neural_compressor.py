@@ -15,8 +15,8 @@ TOOL = Tool(
         "onnx-neural-compressor==1.0",
         "onnx==1.23.2",
         "onnxruntime==1.32.0",
-        "prettytable",
-        "scipy",
+        "prettytable==3.18.0",
+        "scipy==1.17.1",
     ),
     note="it imports prettytable and scipy and does not ask for them",
 )
