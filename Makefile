@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup run check test loadtest loadtest-peers loadtest-report clean lock
+.PHONY: setup run check test loadtest loadtest-peers loadtest-compression loadtest-report clean lock
 
 setup: $(READY)
 
@@ -35,6 +35,11 @@ loadtest-peers: setup
 	$(BIN)/python -m loadtest install
 	$(BIN)/python -m loadtest check
 	$(BIN)/python -m loadtest peers $(ARGS)
+
+# Other compression tools on the demo's baseline; the demo must have been compressed: .venv/bin/slimrank compress movielens
+loadtest-compression: setup
+	$(BIN)/python -m loadtest.compression install
+	$(BIN)/python -m loadtest.compression run $(ARGS)
 
 loadtest-report: setup
 	$(BIN)/python -m loadtest report

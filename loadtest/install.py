@@ -1,12 +1,9 @@
-"""Makes the peers' virtual environments, outside the project's own."""
-
-import subprocess
-import sys
-import venv
+"""Makes the peers' virtual environments."""
 
 from rich.console import Console
 
-from loadtest.servers import Server, known_peers
+from loadtest.environment import make_environment
+from loadtest.servers import known_peers
 
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -18,26 +15,6 @@ def install() -> list[str]:
         if server.installed:
             continue
         _CONSOLE.print(f"installing {server.name}: {', '.join(server.requirements)}")
-        if not _install(server):
+        if not make_environment(server.name, server.home, server.requirements):
             failed.append(server.name)
     return failed
-
-
-def _install(server: Server) -> bool:
-    venv.create(server.home, with_pip=True, clear=True)
-    command = [
-        str(server.python),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        *server.requirements,
-    ]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        reason = ran.stderr.strip().rpartition("\n")[2]
-        print(f"{server.name} cannot be installed: {reason}", file=sys.stderr)
-        return False
-    server.ready.write_text(" ".join(server.requirements))
-    return True

@@ -9,12 +9,12 @@ import os
 import re
 import shutil
 import subprocess
-import venv
 from typing import Any
 
 from rich.console import Console
 
 from loadtest.compare import Bench, material_of
+from loadtest.environment import is_made, make_environment
 from loadtest.measure import Load, Material, run
 from loadtest.peers.ranker import Ranker
 from loadtest.prepare import ROOT, WORK, Prepared
@@ -74,14 +74,11 @@ def _wrk(running: Running, material: Material, bench: Bench) -> float | None:
     return float(_found(r"Requests/sec:\s+([\d.]+)", out))
 
 
-def _locust(running: Running, material: Material, bench: Bench) -> float:
+def _locust(running: Running, material: Material, bench: Bench) -> float | None:
     """Its fast client, one process, one user for each connection; in an environment of its own."""
     home = ROOT / ".cache" / "peers" / "locust"
-    if not (home / ".ready").exists():
-        venv.create(home, with_pip=True, clear=True)
-        pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", _LOCUST]
-        subprocess.run(pip, check=True)
-        (home / ".ready").touch()
+    if not is_made(home, (_LOCUST,)) and not make_environment("locust", home, (_LOCUST,)):
+        return None
     bodies, script = WORK / "locust-bodies.json", WORK / "locust_asks.py"
     bodies.write_text(json.dumps(_bodies(running, material)))
     script.write_text(_LOCUST_SCRIPT.format(bodies=str(bodies)))

@@ -17,6 +17,7 @@ from typing import Any
 
 from loadtest import peers as _peers
 from loadtest.asks import Ask, body_of
+from loadtest.environment import is_made
 from loadtest.machine import memory_of_tree, tree_of
 from loadtest.prepare import ROOT, Prepared
 
@@ -69,14 +70,7 @@ class Server:
     @property
     def installed(self) -> bool:
         """Whether its environment is complete, and of these requirements."""
-        if not self.requirements:
-            return True
-        return self.ready.exists() and self.ready.read_text() == " ".join(self.requirements)
-
-    @property
-    def ready(self) -> Path:
-        """The file that says of which requirements the environment was made."""
-        return self.home / ".ready"
+        return not self.requirements or is_made(self.home, self.requirements)
 
 
 class NotStarted(RuntimeError):

@@ -1,5 +1,6 @@
-"""`slimrank data`: what a model's data hold, before anything is trained."""
+"""`slimrank data`: what a model's data hold, on the screen or as files."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,11 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.cli.options import with_settings
+from app.compression.questions import export_questions
 from app.encoding import Encoder
 from app.model_card import read_card
 from app.settings import Settings
 from app.training.data.source import Place
 from app.training.rows import Prepared
+from app.training.source import load_encoder
 from app.training.train import data_of, prepare_data
 
 app = typer.Typer(add_completion=False)
@@ -30,11 +33,26 @@ def data(
             "--write-encoder", help="Write the encoder fitted on the training rows into the model's folder."
         ),
     ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="Write the encoded rows and the lists that evaluation ranks into this folder, as .npz files.",
+        ),
+    ] = None,
 ) -> None:
-    """Read, check, split and encode the data of a model, and show what they hold."""
+    """Read, check, split and encode the data of a model, and show what they hold.
+
+    --export encodes with the encoder in the model's folder, which its weights were trained with.
+    """
     folder = settings.models / model
     card = read_card(folder)
-    prepared = prepare_data(card, Place(settings.cache, folder))
+    place = Place(settings.cache, folder)
+    if export is not None:
+        for path in export_questions(prepare_data(card, place, load_encoder(card, folder)), export):
+            print(f"wrote {path} ({path.stat().st_size:,} bytes)")
+        return
+    prepared = prepare_data(card, place)
     console = Console(highlight=False)
     console.print(_rows_table(prepared, f"{model}: {data_of(card).source}"))
     console.print(_features_table(prepared))

@@ -22,7 +22,7 @@ COMMANDS = {
     "compressor": ("app.cli.compressor", "Do the compression jobs of a store, without serving."),
     "report": ("app.cli.report", "Show what each variant of a model costs and gains."),
     "techniques": ("app.cli.techniques", "List the techniques that recipes can name, and their settings."),
-    "data": ("app.cli.data", "Show the data of a model, or write the encoder fitted on it."),
+    "data": ("app.cli.data", "Show the data of a model, export them, or write the encoder fitted on them."),
     "rank": ("app.cli.rank", "Ask a running service to rank candidates."),
     "models": ("app.cli.models", "List the models and what serves of each."),
     "jobs": ("app.cli.jobs", "List, show and cancel compression jobs."),

@@ -60,7 +60,7 @@ class Evaluation:
     def __init__(self, prepared: Prepared, baseline: Scorer, seed: int = 0) -> None:
         self.prepared = prepared
         self.seed = seed
-        self.rows = _at_most(prepared.test, MAX_ROWS, seed)
+        self.rows = asked_rows(prepared, seed)
         self.lists = make_lists(prepared, self.rows, seed)
         self.baseline = self.ask(baseline)
 
@@ -174,6 +174,14 @@ class Evaluation:
         return float(np.abs(together - np.concatenate(alone)).max(initial=0.0)) if alone else 0.0
 
 
+def asked_rows(prepared: Prepared, seed: int) -> Rows:
+    """The test rows that evaluation looks at: all of them, or as many as `MAX_ROWS`, drawn by seed."""
+    if len(prepared.test) <= MAX_ROWS:
+        return prepared.test
+    picked = np.random.default_rng(seed).choice(len(prepared.test), size=MAX_ROWS, replace=False)
+    return prepared.test.take(np.sort(picked))
+
+
 def make_lists(prepared: Prepared, rows: Rows, seed: int) -> Lists:
     """One list for each positive among `rows`, in random order: it, and items that its user never interacted with.
 
@@ -188,10 +196,3 @@ def make_lists(prepared: Prepared, rows: Rows, seed: int) -> Lists:
     users = rows.user_row[picked]
     others = unmet.draw_distinct(users, length - 1, rng)
     return Lists(users, picked, np.concatenate([rows.item_row[picked, None], others], axis=1))
-
-
-def _at_most(rows: Rows, limit: int, seed: int) -> Rows:
-    if len(rows) <= limit:
-        return rows
-    picked = np.random.default_rng(seed).choice(len(rows), size=limit, replace=False)
-    return rows.take(np.sort(picked))

@@ -135,6 +135,20 @@ def test_data_writes_the_encoder_that_training_would_fit(
     assert files(model)["encoder.json"] == files(small_model)["encoder.json"]
 
 
+def test_data_are_exported_with_the_encoder_of_the_weights(
+    slimrank: Slimrank, model: SmallModel, small_model: SmallModel, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rows"
+    ran = slimrank("data", NAME, "--export", folder)
+    assert ran.code == 2
+    assert "encoder.json does not exist; `slimrank train clicks` or" in ran.err
+    (model.models / NAME / "encoder.json").write_bytes(files(small_model)["encoder.json"])
+    ran = slimrank("data", NAME, "--export", folder)
+    assert ran.code == 0
+    written = [folder / f"{name}.npz" for name in ("train", "validation", "test", "lists")]
+    assert ran.out == "".join(f"wrote {one} ({one.stat().st_size:,} bytes)\n" for one in written)
+
+
 def test_a_card_without_data_has_none_to_show(slimrank: Slimrank, model: SmallModel) -> None:
     path = model.models / NAME / "model.toml"
     path.write_text(re.sub(r"\[data\]\n.*?(?=\[budget\])", "", CARD, flags=re.DOTALL))
