@@ -46,6 +46,20 @@ def last_dense_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [dense[name] for name in _reached_backwards(model, stop=set(dense)) if name in dense]
 
 
+def bias_of(model: onnx.ModelProto, node: onnx.NodeProto) -> str | None:
+    """Name of the tensor that a dense node, or the Add that alone reads it, adds; None where there is none."""
+    stored = {one.name for one in model.graph.initializer}
+    if node.op_type == "Gemm":
+        return node.input[2] if len(node.input) > 2 and node.input[2] in stored else None
+    product = node.output[0]
+    if value_uses(model)[product] != 1:
+        return None
+    for reader in model.graph.node:
+        if product in reader.input and reader.op_type == "Add":
+            return next((name for name in reader.input if name in stored), None)
+    return None
+
+
 def _reached_backwards(model: onnx.ModelProto, stop: set[str]) -> Iterator[str]:
     """Every value that the outputs depend on, going no further back than the values in `stop`."""
     makers = {output: node for node in model.graph.node for output in node.output}

@@ -134,3 +134,25 @@ def test_what_a_quantizer_cannot_do_is_said_in_one_line(
         quantized(graph, "squeeze", fail)
     assert refused.value.message == "squeeze: this graph is odd"
     assert capsys.readouterr().out == ""
+
+
+def test_static_biases_of_a_gemm_are_int32_at_the_product_of_both_scales(
+    graph: onnx.ModelProto, workshop: Workshop
+) -> None:
+    made = quantize(graph, "quantize_static", workshop, rows=100)
+    stored, before = weights(made), weights(graph)
+    makers = {node.output[0]: node for node in made.graph.node}
+    gemms = [
+        node
+        for node in made.graph.node
+        if node.op_type == "Gemm" and node.input[0] in makers and node.input[2] in makers
+    ]
+    assert gemms
+    for node in gemms:
+        of_input, of_weight, of_bias = (makers[name] for name in node.input)
+        assert {one.op_type for one in (of_input, of_weight, of_bias)} == {"DequantizeLinear"}
+        scale = stored[of_bias.input[1]]
+        assert stored[of_bias.input[0]].dtype == np.int32
+        np.testing.assert_allclose(scale, stored[of_input.input[1]] * stored[of_weight.input[1]], rtol=1e-6)
+        bias = before[of_bias.input[0].removesuffix("_quantized")]
+        np.testing.assert_allclose(stored[of_bias.input[0]] * scale, bias, atol=float(scale.max()))
