@@ -106,7 +106,7 @@ def test_a_module_of_ones_own_multiplies_request_values_once_per_request(ours: W
     graph = export(with_large_weights(Joined(ours.encoder)), ours.encoder)
     made = fold(graph, ours)
     np.testing.assert_allclose(scores(made), scores(graph), atol=2e-6, rtol=0)
-    # The history's share of its pairs, the user's of the network, and what only a candidate has: nothing of the item id.
+    # The history's share of its pairs, and the user's of the network.
     spread = [
         node for node in made.graph.node if node.op_type == "Gather" and node.input[1] in _row_request(made)
     ]
