@@ -74,3 +74,18 @@ def _reached_backwards(model: onnx.ModelProto, stop: set[str]) -> Iterator[str]:
             if source and source not in met:
                 met.add(source)
                 open_values.append(source)
+
+
+def remove_unused(model: onnx.ModelProto) -> None:
+    """Remove nodes and weights that no output depends on, in place; the inputs stay, as the graph contract asks."""
+    while True:
+        uses = value_uses(model)
+        idle = [at for at, node in enumerate(model.graph.node) if not any(uses[one] for one in node.output)]
+        if not idle:
+            break
+        for position in reversed(idle):
+            del model.graph.node[position]
+    unread = {one.name for one in model.graph.initializer if not uses[one.name]}
+    for field in (model.graph.initializer, model.graph.input):
+        for position in reversed([at for at, one in enumerate(field) if one.name in unread]):
+            del field[position]

@@ -107,7 +107,7 @@ def find_tables(model: onnx.ModelProto) -> list[Table]:
     lookups: dict[str, list[Lookup]] = {}
     for node in model.graph.node:
         if node.op_type == "Gather" and _axis(node) == 0:
-            features = _features(node.input[1], makers, inputs)
+            features = index_features(node.input[1], makers, inputs)
             if features is not None:
                 found = Lookup(node.input[1], node.output[0], features)
                 lookups.setdefault(node.input[0], []).append(found)
@@ -157,7 +157,9 @@ def _axis(node: onnx.NodeProto) -> int:
     return next((int(one.i) for one in node.attribute if one.name == "axis"), 0)
 
 
-def _features(indices: str, makers: Mapping[str, onnx.NodeProto], inputs: set[str]) -> tuple[str, ...] | None:
+def index_features(
+    indices: str, makers: Mapping[str, onnx.NodeProto], inputs: set[str]
+) -> tuple[str, ...] | None:
     """The inputs whose values the indices are; none of them where they are computed; None without any input."""
     kept, found = True, []
     open_values, met = [indices], {indices}
