@@ -23,8 +23,9 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Two files of tests at a time.
 test: check
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 # Our own service alone, about 4 minutes.
 loadtest: setup

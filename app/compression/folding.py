@@ -185,7 +185,7 @@ class Folding:
             return False
         if not self.view.features(node.input[1]) & self.view.per_candidate:
             return False  # one product for a whole request costs next to nothing, and its table would grow
-        return weight.shape[1] <= self.view.max_growth * weight.shape[0]
+        return bool(weight.shape[1] <= self.view.max_growth * weight.shape[0])
 
     def _is_spread(self, node: onnx.NodeProto) -> bool:
         return (
@@ -214,7 +214,9 @@ class Folding:
 
     def _node(self, kind: str, sources: Sequence[str], **attributes: int) -> str:
         target = f"{self.output}.{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, sources, [target], f"{kind}_{target}", **attributes))
+        node = helper.make_node(kind, sources, [target], f"{kind}_{target}")
+        node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+        self.nodes.append(node)
         return target
 
     def _weight(self, values: Array) -> str:

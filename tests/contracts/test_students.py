@@ -16,7 +16,7 @@ from tests.small_model import SmallModel
 
 TINY = {"embedding_dimension": 4, "hidden": [8]}
 EVERYTHING = {"list_share": 0.2, "temperature": 2.0, "hints": 0.1, "unlabelled": 1.0, "start": "teacher"}
-SHORT = {"epochs": 2, "batch_size": 128, "learning_rate": 0.02}
+SHORT = {"epochs": 3, "batch_size": 128, "learning_rate": 0.02}
 
 
 @pytest.fixture(scope="module")
