@@ -1,10 +1,11 @@
 """Product quantization: a row is cut into subvectors, and of each only the number of its nearest centroid is kept.
 
-The centroids of each place are found by k-means (Jegou et al., Product Quantization for Nearest Neighbor Search, 2011)
-over rows that weigh as much as they are looked up (Yu et al., MEC, arXiv 2502.15355): a row that nobody asks for may be
-far off. Memory does not grow with the table: k-means sees a sample, and rows are assigned some at a time.
+The centroids of each place are found by k-means (Jegou et al., Product Quantization for Nearest Neighbor Search, 2011).
+Rows may weigh differently, as in MEC (Wang et al., arXiv 2502.15355): one that nobody asks for may be far off. Memory
+grows with the codes alone: k-means sees a sample, and rows are assigned some at a time.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ MAX_CLUSTERS = 256
 # 256 points for each centroid are enough for k-means; more move the centroids by little.
 _SAMPLE = 65_536
 _CHUNK_ROWS = 16_384
+
+Chunks = Callable[[], Iterator[tuple[int, Array]]]
 
 
 @dataclass(frozen=True)
@@ -38,42 +41,61 @@ def subvector_length(width: int, most: int) -> int:
     return max(length for length in range(1, min(width, most) + 1) if width % length == 0)
 
 
-def product_quantize(
-    table: Array, weights: Array, length: int, clusters: int, iterations: int, seed: int
-) -> ProductCode:
-    """Quantize a table float32 [rows, width] whose rows weigh `weights` (>= 0, [rows], not all 0).
+@dataclass(frozen=True)
+class Clustering:
+    """How the centroids of each place are found."""
 
-    `length` must divide `width`; `clusters` is at most MAX_CLUSTERS. Equal seeds give equal codes.
+    length: int
+    """Numbers of one subvector; it divides the table's width."""
+    clusters: int
+    """At most MAX_CLUSTERS."""
+    iterations: int
+    seed: int
+
+
+def product_quantize(chunks: Chunks, weights: Array, clustering: Clustering) -> ProductCode:
+    """Quantize a table whose rows weigh `weights` (float64 [rows], at least 0 and not all 0). Equal seeds, equal codes.
+
+    `chunks()` gives the table from its start, some rows at a time: the first row's number and float32 [some, width].
     """
-    rows, width = table.shape
-    rng = np.random.default_rng(seed)
-    picked, mass = _sample(weights, rng)
-    codes = np.empty((rows, width // length), dtype=np.uint8)
-    found = []
-    for place in range(width // length):
-        part = slice(place * length, (place + 1) * length)
-        centroids = _centroids(table[picked, part], mass, clusters, iterations, rng)
-        codes[:, place] = _nearest(table[:, part], centroids)[0]
-        found.append(centroids)
-    return ProductCode(codes, np.stack(found))
+    rng = np.random.default_rng(clustering.seed)
+    rows, mass = _sample(weights, rng)
+    sample = _rows_of(chunks, rows)
+    length = clustering.length
+    parts = [slice(start, start + length) for start in range(0, sample.shape[1], length)]
+    centroids = [_centroids(sample[:, part], mass, clustering, rng) for part in parts]
+    codes = np.empty((len(weights), len(parts)), dtype=np.uint8)
+    for start, values in chunks():
+        for place, part in enumerate(parts):
+            codes[start : start + len(values), place] = _nearest(values[:, part], centroids[place])[0]
+    return ProductCode(codes, np.stack(centroids))
+
+
+def _rows_of(chunks: Chunks, rows: Array) -> Array:
+    """The given rows (ascending) of a table, float32 [len(rows), width]."""
+    return np.concatenate(
+        [
+            values[rows[slice(*np.searchsorted(rows, [start, start + len(values)]))] - start]
+            for start, values in chunks()
+        ]
+    )
 
 
 def _sample(weights: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """Row numbers that k-means looks at, and what each weighs: all rows, or draws in proportion to their weights."""
     if len(weights) <= _SAMPLE:
-        return np.arange(len(weights)), weights.astype(np.float64)
-    cumulative = np.cumsum(weights, dtype=np.float64)
+        return np.arange(len(weights)), weights
+    cumulative = np.cumsum(weights)
     drawn = np.searchsorted(cumulative, rng.random(_SAMPLE) * cumulative[-1], side="right")
     rows, counts = np.unique(np.minimum(drawn, len(weights) - 1), return_counts=True)
     return rows, counts.astype(np.float64)
 
 
-def _centroids(
-    points: Array, mass: Array, clusters: int, iterations: int, rng: np.random.Generator
-) -> Array:
+def _centroids(points: Array, mass: Array, clustering: Clustering, rng: np.random.Generator) -> Array:
     """Weighted k-means of points [n, length]: float32 [clusters, length]."""
+    clusters = clustering.clusters
     centroids = _spread_out(points, mass, clusters, rng)
-    for _ in range(iterations):
+    for _ in range(clustering.iterations):
         codes, errors = _nearest(points, centroids)
         sums = [np.bincount(codes, mass * column, minlength=clusters) for column in points.T]
         masses = np.bincount(codes, mass, minlength=clusters)
@@ -104,7 +126,7 @@ def _spread_out(points: Array, mass: Array, clusters: int, rng: np.random.Genera
 
 
 def _nearest(points: Array, centroids: Array) -> tuple[Array, Array]:
-    """Of each point [n, length] the number of its nearest centroid, uint8 [n], and its squared distance, float32 [n]."""
+    """Of each point [n, length] its nearest centroid, uint8 [n], and the squared distance to it, float32 [n]."""
     codes = np.empty(len(points), dtype=np.uint8)
     errors = np.empty(len(points), dtype=np.float32)
     norms = np.einsum("kd,kd->k", centroids, centroids)

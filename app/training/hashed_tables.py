@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from app.errors import ConfigurationError
 
 EMBEDDING_STD = 0.01
-# A prime above every index (there are at most 2^31 buckets): the product of two numbers below it fits in int64.
+# A prime; the product of a number below it and of an index, of which there are at most 2^31, fits in int64.
 _PRIME = 2**31 - 1
 
 
@@ -51,8 +51,8 @@ Tables = Mapping[str, TableConfig]
 class QuotientRemainder(nn.Module):
     """The product of two rows, found by the quotient and the remainder of the index (Shi et al., arXiv 1909.02107).
 
-    The two together are unique to each index. A vocabulary stands in order of frequency, so the most frequent ids differ
-    by remainder alone, and each shares its row with rare ones.
+    The two together are unique to each index. A vocabulary stands in order of frequency, so the most frequent ids
+    differ by remainder alone, and each shares its row with rare ones.
     """
 
     def __init__(self, cardinality: int, width: int, config: QuotientRemainderConfig) -> None:

@@ -47,9 +47,7 @@ class FeatureEmbedding(nn.Module):
         self.request_features = schema.request_features
         self.item_features = schema.item_features
         self.dimension = dimension
-        self.tables = nn.ModuleDict(
-            {one.name: self._table(one, encoder, hashed) for one in schema.tables}
-        )
+        self.tables = nn.ModuleDict({one.name: self._table(one, encoder, hashed) for one in schema.tables})
         for table in self.tables.values():
             if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=EMBEDDING_STD)

@@ -72,7 +72,7 @@ steps = [{ technique = "product_quantize_tables", subvector = 4, storage = "floa
 _BAYES = re.compile(r"bayes_optimal_auc: ([\d.]+)")
 
 
-def measure(
+def measure(  # noqa: PLR0913 - each is a flag
     items: Annotated[int, typer.Option(min=2, help="Items of the click model.")] = 20_000,
     users: Annotated[int, typer.Option(min=2, help="Users of the click model.")] = 4_000,
     interactions: Annotated[int, typer.Option(min=10, help="Rows; 5% validate and 5% test.")] = 200_000,
@@ -83,7 +83,9 @@ def measure(
     epochs: Annotated[int, typer.Option(min=1, help="Most passes over the rows.")] = 4,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of one step.")] = 8192,
     learning_rate: Annotated[float, typer.Option(help="Step size of AdamW.")] = 0.001,
-    recipes: Annotated[Path | None, typer.Option(help="TOML with [[recipes]] instead of the own ones.")] = None,
+    recipes: Annotated[
+        Path | None, typer.Option(help="TOML with [[recipes]] instead of the own ones.")
+    ] = None,
     folder: Annotated[Path | None, typer.Option(help="Kept; what is trained there is used again.")] = None,
 ) -> None:
     """Train a model with a long tail, make its variants, and print what each keeps."""
@@ -93,7 +95,9 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="long-tail-") as temporary:
         home = (folder or Path(temporary)).absolute()
         _train(home, card)
-        (home / "models" / NAME / "model.toml").write_text(card + (recipes.read_text() if recipes else RECIPES))
+        (home / "models" / NAME / "model.toml").write_text(
+            card + (recipes.read_text() if recipes else RECIPES)
+        )
         bayes = _BAYES.search(_slimrank(home, "data", NAME))
         # A variant that cannot be made is named by the command; all others are in the store and are shown.
         made = _run(home, "compress", NAME)
