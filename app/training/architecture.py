@@ -18,15 +18,21 @@ from app.errors import ConfigurationError
 from app.model_card import explain
 from app.plugins import parts_of
 from app.training import architectures as _folder
+from app.training.hashed_tables import TableConfig
 
 Width = Annotated[int, Field(ge=1)]
 """Width of a hidden layer."""
 
 
 class ArchitectureConfig(BaseModel):
-    """Base of every architecture's configuration: frozen, and unknown fields are errors."""
+    """Base of every architecture's configuration: frozen, unknown fields are errors, and any table may be hashed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tables: dict[str, TableConfig] = Field(
+        default_factory=dict,
+        description="By feature, a table with fewer rows than ids; without one, each id has a row of its own.",
+    )
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from app.encoding import Encoder
-from app.schema import Feature, HistoryFeature, MultiFeature, NumberFeature, VectorFeature
+from app.errors import ConfigurationError
+from app.schema import (
+    CategoricalFeature,
+    Feature,
+    HistoryFeature,
+    MultiFeature,
+    NumberFeature,
+    VectorFeature,
+)
+from app.training.hashed_tables import EMBEDDING_STD, Tables, hashed_table
 
-EMBEDDING_STD = 0.01
+_NO_TABLES: Tables = {}
 
 
 class FeatureEmbedding(nn.Module):
@@ -23,20 +32,25 @@ class FeatureEmbedding(nn.Module):
     One table per feature that owns one, shared by the histories of it; lists are averaged over their used places;
     numbers scale a learned vector; dense vectors are projected. Gives the request side as float32
     [num_requests, request_width] and the item side as float32 [num_candidates, item_width], features side by side.
+
+    `hashed` names features whose table has fewer rows than ids. Raises ConfigurationError when a feature has no table.
     """
 
-    def __init__(self, encoder: Encoder, dimension: int) -> None:
+    def __init__(self, encoder: Encoder, dimension: int, hashed: Tables = _NO_TABLES) -> None:
         super().__init__()
         schema = encoder.schema
+        owners = [one.name for one in schema.tables]
+        if unknown := sorted(hashed.keys() - set(owners)):
+            raise ConfigurationError(
+                f"tables: no feature {unknown[0]!r} has a table; there are: {', '.join(owners)}"
+            )
         self.request_features = schema.request_features
         self.item_features = schema.item_features
         self.dimension = dimension
-        self.tables = nn.ModuleDict(
-            {one.name: nn.Embedding(encoder.cardinality(one.name), dimension) for one in schema.tables}
-        )
+        self.tables = nn.ModuleDict({one.name: self._table(one, encoder, hashed) for one in schema.tables})
         for table in self.tables.values():
-            assert isinstance(table, nn.Embedding)
-            nn.init.normal_(table.weight, std=EMBEDDING_STD)
+            if isinstance(table, nn.Embedding):
+                nn.init.normal_(table.weight, std=EMBEDDING_STD)
         self.projections = nn.ModuleDict(
             {
                 one.name: nn.Linear(one.dimension if isinstance(one, VectorFeature) else 1, dimension)
@@ -44,6 +58,14 @@ class FeatureEmbedding(nn.Module):
                 if isinstance(one, VectorFeature | NumberFeature)
             }
         )
+
+    def _table(
+        self, feature: CategoricalFeature | MultiFeature, encoder: Encoder, hashed: Tables
+    ) -> nn.Module:
+        cardinality = encoder.cardinality(feature.name)
+        if feature.name not in hashed:
+            return nn.Embedding(cardinality, self.dimension)
+        return hashed_table(cardinality, self.dimension, hashed[feature.name])
 
     @property
     def request_width(self) -> int:
@@ -191,9 +213,9 @@ def _low_rank(width: int, rank: int) -> nn.Sequential:
 class LinearTerms(nn.Module):
     """One weight per id and per number: the wide part. Gives the logit's share, float32 [num_candidates]."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, hashed: Tables = _NO_TABLES) -> None:
         super().__init__()
-        self.embedding = FeatureEmbedding(encoder, dimension=1)
+        self.embedding = FeatureEmbedding(encoder, dimension=1, hashed=hashed)
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, inputs: Mapping[str, Tensor], row_request: Tensor) -> Tensor:

@@ -42,6 +42,11 @@ NAMES = sorted(architectures())
 FURTHER: list[tuple[str, dict[str, Any]]] = [
     ("dcn_v2", {"structure": "stacked", "hidden": [16]}),
     ("dcn_v2", {"cross_rank": 3, "cross_layers": 3, "dropout": 0.5}),
+    ("deepfm", {"tables": {"item_id": {"kind": "quotient_remainder", "rows": 2}}}),
+    (
+        "two_tower",
+        {"tables": {name: {"kind": "random_offsets", "rows": 7} for name in ("item_id", "genres")}},
+    ),
 ]
 COUNTS = (1, 2, 100, 5000)
 TOLERANCE = 1e-4

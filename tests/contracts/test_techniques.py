@@ -35,6 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "unlabelled": 0.1,
     },
     "prune_neurons": {"epochs": 2, "batch_size": 256},
+    "product_quantize_tables": {"subvector": 2, "clusters": 16, "min_rows": 100},
     "quantize_static": {"rows": 300},
     # The form is fixed: which is the faster one may differ from run to run on tables as small as these.
     "quantize_tables": {"bits": 4, "encoding": "standard", "min_rows": 1},
@@ -202,7 +203,7 @@ def test_progress_stays_between_0_and_1_and_never_falls(bench: Bench, technique:
     bench.apply(technique, progress=lambda done, what: told.append(done))
     assert told == sorted(told)
     assert all(0 <= done <= 1 for done in told)
-    assert (len(told) > 1) == (technique.stage == "module"), "what trains says how far it is"
+    assert len(told) > 1 or technique.stage == "graph", "what trains says how far it is"
 
 
 @every

@@ -31,7 +31,7 @@ class DCNv2(nn.Module):
 
     def __init__(self, encoder: Encoder, config: DCNv2Config) -> None:
         super().__init__()
-        self.embedding = FeatureEmbedding(encoder, config.embedding_dimension)
+        self.embedding = FeatureEmbedding(encoder, config.embedding_dimension, config.tables)
         widths = (self.embedding.request_width, self.embedding.item_width)
         self.cross = CrossNetwork(*widths, config.cross_layers, config.cross_rank)
         self.parallel = config.structure == "parallel"

@@ -25,8 +25,8 @@ class DeepFM(nn.Module):
 
     def __init__(self, encoder: Encoder, config: DeepFMConfig) -> None:
         super().__init__()
-        self.linear = LinearTerms(encoder)
-        self.embedding = FeatureEmbedding(encoder, config.embedding_dimension)
+        self.linear = LinearTerms(encoder, config.tables)
+        self.embedding = FeatureEmbedding(encoder, config.embedding_dimension, config.tables)
         self.deep = MLP(
             self.embedding.request_width, self.embedding.item_width, config.hidden, config.dropout
         )

@@ -31,7 +31,7 @@ class DLRM(nn.Module):
 
     def __init__(self, encoder: Encoder, config: DLRMConfig) -> None:
         super().__init__()
-        self.embedding = FeatureEmbedding(encoder, config.embedding_dimension)
+        self.embedding = FeatureEmbedding(encoder, config.embedding_dimension, config.tables)
         request, item = len(self.embedding.request_features), len(self.embedding.item_features)
         request_width = self.embedding.request_width + request * (request - 1) // 2
         item_width = self.embedding.item_width + item * (item - 1) // 2 + request * item

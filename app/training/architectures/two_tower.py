@@ -25,7 +25,7 @@ class TwoTower(nn.Module):
 
     def __init__(self, encoder: Encoder, config: TwoTowerConfig) -> None:
         super().__init__()
-        self.embedding = FeatureEmbedding(encoder, config.embedding_dimension)
+        self.embedding = FeatureEmbedding(encoder, config.embedding_dimension, config.tables)
         # A model without user and context features still has a request: a constant one.
         request_width = max(1, self.embedding.request_width)
         self.request_tower = MLP(None, request_width, config.hidden, config.dropout, config.out)

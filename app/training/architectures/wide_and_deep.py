@@ -25,8 +25,8 @@ class WideAndDeep(nn.Module):
 
     def __init__(self, encoder: Encoder, config: WideAndDeepConfig) -> None:
         super().__init__()
-        self.wide = LinearTerms(encoder)
-        self.embedding = FeatureEmbedding(encoder, config.embedding_dimension)
+        self.wide = LinearTerms(encoder, config.tables)
+        self.embedding = FeatureEmbedding(encoder, config.embedding_dimension, config.tables)
         self.deep = MLP(
             self.embedding.request_width, self.embedding.item_width, config.hidden, config.dropout
         )
