@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from loadtest.compression.report import comparison_table
 from loadtest.ours_report import check_table, fastest, generators_table, ours_table
 from loadtest.peers_report import agreement, peers_plots, peers_table, short_table
 from loadtest.plots import page
@@ -23,6 +24,7 @@ def write_all() -> list[Path]:
     for kind, table in (("ours", ours_table), ("soak", ours_table), ("generators", generators_table)):
         text += [table(result) for result in newest(kind)]
     text += [check_table(result, fastest([runs[0] for runs in peers if runs])) for result in newest("check")]
+    text += [comparison_table(result) for result in newest("compression-movielens")]
     if not text:
         raise SystemExit("there are no result files yet: run `make loadtest` or `make loadtest-peers` first")
     markdown, html = FOLDER / "report.md", FOLDER / "report.html"

@@ -36,7 +36,7 @@ class RankResponse(_Answer):
 
     request_id: str
     model: str = Field(examples=["movielens"])
-    variant: str = Field(examples=["student-int8"])
+    variant: str = Field(examples=["student"])
     version: str
     degraded: bool = Field(description="Whether something else than the policy's first choice answered.")
     degraded_reason: str | None

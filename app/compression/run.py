@@ -92,9 +92,10 @@ class Run:
         progress(0.1, "exporting")
         with self.store.staged() as folder:
             write_graph(subject.graph(), folder)
+            progress(0.15, "evaluating")
             self._bench = Bench(folder, subject.encoder, subject.prepared, self.card.profile)
             measuring: Progress = lambda done, what: progress(0.2 + 0.8 * done, what)  # noqa: E731
-            report = self._bench.measure(folder, started, measuring)
+            report = self._bench.measure_baseline(folder, started, measuring)
             origin = Origin(self.card.name, BASELINE, inputs, catalog_version)
             return publish_graph(self.store, folder, origin, report, _BASELINE_VERDICT)
 

@@ -47,6 +47,13 @@ def test_the_baseline_against_itself(folder: Path, subject: Subject, prepared: P
     assert report.seconds >= 100
     assert [what for _, what in told] == ["evaluating", "timing 1 candidates", "timing 10 candidates"]
     assert [done for done, _ in told] == sorted(done for done, _ in told)
+    again = bench.measure_baseline(folder, started, ignore)
+    assert (again.quality, again.agreement, again.slices, again.size) == (
+        report.quality,
+        report.agreement,
+        report.slices,
+        report.size,
+    )
 
 
 def test_another_graph_is_compared_even_when_the_baseline_has_moved_away(
