@@ -39,6 +39,8 @@ class Metrics:
         self._queue = queue
         self._rungs: dict[str, Mapping[str, Rung]] = {}
         self._stages: dict[tuple[str, str, str], Histogram] = {}
+        self._outcomes: dict[tuple[str, str, str], Counter] = {}
+        self._candidates: dict[str, Histogram] = {}
         self.duration = Histogram(
             "slimrank_request_duration_seconds",
             "Time of a ranking request by stage.",
@@ -93,6 +95,21 @@ class Metrics:
         found = self._stages.get(key)
         if found is None:
             found = self._stages[key] = self.duration.labels(*key)
+        return found
+
+    def outcome(self, labels: tuple[str, str], outcome: str) -> Counter:
+        """The counter of one outcome for these labels."""
+        key = (*labels, outcome)
+        found = self._outcomes.get(key)
+        if found is None:
+            found = self._outcomes[key] = self.requests.labels(*key)
+        return found
+
+    def candidates_of(self, model: str) -> Histogram:
+        """The histogram of candidates of a model."""
+        found = self._candidates.get(model)
+        if found is None:
+            found = self._candidates[model] = self.candidates.labels(model)
         return found
 
     def labels_of(self, model: str, variant: str) -> tuple[str, str]:

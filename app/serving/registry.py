@@ -12,7 +12,9 @@ from app.active import Active
 from app.backoff import Backoff
 from app.errors import ArtifactCorrupt, NotReady, UnknownModel
 from app.model_card import BASELINE, model_names
-from app.serving.loaded import LoadedModel, Loader
+from app.serving.admission import Admission
+from app.serving.batcher import Batcher
+from app.serving.loaded import Engine, LoadedModel, Loader
 from app.serving.metrics import Metrics
 from app.settings import Settings
 from app.store import ArtifactStore
@@ -30,7 +32,9 @@ class Registry:
         self._metrics = metrics
         # One thread: the sessions' own threads are what may use more cores, and requests stay first in, first out.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
-        self._loader = Loader(store, settings, self._executor)
+        batcher = Batcher(self._executor)
+        self.engine = Engine(batcher, Admission(batcher, settings.max_queue))
+        self._loader = Loader(store, settings, self.engine)
         self._models: Mapping[str, LoadedModel] = MappingProxyType({})
         self._retry_at: dict[str, tuple[float, Backoff]] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -45,6 +49,7 @@ class Registry:
         if self._watch:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
+        self.engine.batcher.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -105,12 +110,11 @@ class Registry:
                 return before
             after = await asyncio.to_thread(self._loader.load, name, before)
         except ArtifactCorrupt as error:
-            after = LoadedModel(
-                name,
-                before.active if before else Active(),
-                before.rungs if before else {},
-                before.variants if before else {},
-                {"": error.message},
+            failures = {"": error.message}
+            after = (
+                replace(before, failures=failures)
+                if before
+                else LoadedModel(name, self.engine, Active(), {}, {}, failures)
             )
         self._note(name, before, after)
         return after

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from app.encoding import Array
-from app.errors import DeadlineExceeded, NotReady, Overloaded
+from app.errors import DeadlineExceeded, NotReady
 from app.serving.batcher import Batcher, Scored
+from app.serving.costs import RunCost
+from app.serving.lane import Lane
 from app.serving.query import Features
 from app.serving.session import Session
 
@@ -36,18 +38,27 @@ class HeldSession(Session):
         return scores
 
 
-class Bench:
-    """A batcher over a HeldSession in a thread of its own."""
+class Steady(RunCost):
+    """A cost that stays what it is."""
 
-    def __init__(self, executor: Executor, **limits: int) -> None:
+    def note(self, rows: int, seconds: float) -> None:
+        """Learn nothing: the runs of these tests take no time of their own."""
+
+
+class Bench:
+    """A batcher and a HeldSession, whose runs are thought to be too slow for the event loop."""
+
+    def __init__(self, executor: Executor, run_rows: int = 1000, row_seconds: float = 0.0) -> None:
         self.session = HeldSession()
-        limits = {"max_queue": 100, "max_batch_rows": 1000} | limits
-        self.batcher = Batcher(self.session, frozenset({"base"}), executor, **limits)
+        self.batcher = Batcher(executor)
+        cost = Steady([(rows, 0.005 + row_seconds * rows) for rows in (1, 1000)])
+        self.lane = Lane(self.session, frozenset({"base"}), cost, run_rows)
 
     async def send(self, *values: float, base: float = 0.0, deadline: float = LATER) -> asyncio.Task[Scored]:
         """A request that has taken its place in the queue."""
         inputs = {"base": np.array([base], np.float32), "value": np.array(values, np.float32)}
-        task = asyncio.create_task(self.batcher.score(Features(inputs, len(values)), deadline))
+        features = Features(inputs, len(values))
+        task = asyncio.create_task(self.batcher.score(self.lane, features, deadline))
         await asyncio.sleep(0)
         return task
 
@@ -103,7 +114,7 @@ def test_what_waits_is_run_together_in_order_and_each_gets_its_own_scores(execut
 
 def test_the_rows_of_a_run_are_bounded_and_nobody_overtakes(executor: Executor) -> None:
     async def scene() -> None:
-        bench = Bench(executor, max_batch_rows=4)
+        bench = Bench(executor, run_rows=4)
         first = await bench.occupied()
         rows = ([1.0, 1.0], [2.0, 2.0, 2.0], [3.0], [4.0])
         others = [await bench.send(*values) for values in rows]
@@ -117,7 +128,7 @@ def test_the_rows_of_a_run_are_bounded_and_nobody_overtakes(executor: Executor) 
 
 def test_a_large_request_is_run_in_parts(executor: Executor) -> None:
     async def scene() -> None:
-        bench = Bench(executor, max_batch_rows=2)
+        bench = Bench(executor, run_rows=2)
         bench.session.go.set()
         large = await bench.send(1.0, 2.0, 3.0, 4.0, 5.0, base=10.0)
         assert await outcomes(large) == [[11.0, 12.0, 13.0, 14.0, 15.0]]
@@ -153,35 +164,95 @@ def test_a_queue_of_nothing_but_late_requests_comes_to_rest_and_goes_on(executor
     play(scene)
 
 
-def test_a_full_queue_refuses_and_does_not_count_what_runs(executor: Executor) -> None:
+def test_a_client_that_goes_away_is_told_apart_and_never_run(executor: Executor) -> None:
     async def scene() -> None:
-        bench = Bench(executor, max_queue=2)
+        bench = Bench(executor)
         first = await bench.occupied()
-        waiting = [await bench.send(1.0), await bench.send(2.0)]
-        refused = await bench.send(3.0)
-        (error,) = await outcomes(refused)
-        assert isinstance(error, Overloaded)
-        assert error.details == {"retry_after_seconds": 1}
-        bench.session.go.set()
-        assert await outcomes(first, *waiting) == [[-1.0], [1.0], [2.0]]
-        assert await outcomes(await bench.send(4.0)) == [[4.0]]
-
-    play(scene)
-
-
-def test_a_client_that_goes_away_leaves_its_place_to_others(executor: Executor) -> None:
-    async def scene() -> None:
-        bench = Bench(executor, max_queue=1)
-        first = await bench.occupied()
-        gone = await bench.send(1.0)
+        gone, other = await bench.send(1.0), await bench.send(2.0)
         gone.cancel()
         assert [type(one) for one in await asyncio.gather(gone, return_exceptions=True)] == [
             asyncio.CancelledError
         ]
-        other = await bench.send(2.0)
+        assert bench.batcher.depth == 2
+        bench.batcher.forget_gone()
+        assert bench.batcher.depth == 1
+        late = await bench.send(3.0)
+        late.cancel()
         bench.session.go.set()
         assert await outcomes(first, other) == [[-1.0], [2.0]]
         assert bench.session.runs == [[-1.0], [2.0]]
+
+    play(scene)
+
+
+def test_a_large_request_lets_small_ones_pass_between_its_turns(executor: Executor) -> None:
+    async def scene() -> None:
+        # A row takes a millisecond, so that a turn has 5 rows.
+        bench = Bench(executor, run_rows=4, row_seconds=0.001)
+        first = await bench.occupied()
+        large = await bench.send(*[1.0] * 12)
+        small = [await bench.send(2.0, 2.0), await bench.send(3.0)]
+        bench.session.go.set()
+        found = await outcomes(first, large, *small)
+        assert found == [[-1.0], [1.0] * 12, [2.0, 2.0], [3.0]]
+        sizes = [(run[0], len(run)) for run in bench.session.runs]
+        assert sizes[:3] == [(-1.0, 1), (1.0, 4), (1.0, 1)], "one turn of the large one"
+        assert sizes[3] == (2.0, 3), "then those that came after it, together"
+        assert {value for value, _ in sizes[4:]} == {1.0}
+
+    play(scene)
+
+
+def test_a_request_does_not_join_a_run_that_would_make_another_late(executor: Executor) -> None:
+    async def scene() -> None:
+        bench = Bench(executor, row_seconds=0.01)
+        first = await bench.occupied()
+        near = time.perf_counter() + 30
+        others = [
+            await bench.send(1.0, deadline=near),
+            await bench.send(*[2.0] * 5000),
+            await bench.send(3.0),
+        ]
+        bench.session.go.set()
+        assert await outcomes(first, *others) == [[-1.0], [1.0], [2.0] * 5000, [3.0]]
+        assert bench.session.runs[1] == [1.0], "with 5,000 rows more it would have taken 50 seconds"
+
+    play(scene)
+
+
+def test_requests_for_other_graphs_do_not_keep_one_from_its_own(executor: Executor) -> None:
+    async def scene() -> None:
+        bench = Bench(executor)
+        other = Lane(HeldSession(), frozenset({"base"}), RunCost([(1, 0.005), (1000, 0.005)]), 1000)
+        first = await bench.occupied()
+        mine, theirs = bench.lane, other
+        tasks = []
+        for number, lane in enumerate((mine, theirs, mine, theirs)):
+            bench.lane = lane
+            tasks.append(await bench.send(float(number)))
+        for lane in (mine, theirs):
+            lane._session.go.set()  # type: ignore[attr-defined]
+        assert await outcomes(first, *tasks) == [[-1.0], [0.0], [1.0], [2.0], [3.0]]
+        assert bench.session.runs == [[-1.0], [0.0, 2.0]]
+        assert theirs._session.runs == [[1.0, 3.0]]  # type: ignore[attr-defined]
+
+    play(scene)
+
+
+def test_the_wait_is_the_sum_of_what_is_before(executor: Executor) -> None:
+    async def scene() -> None:
+        bench = Bench(executor)  # every run is thought to take 5 ms
+        assert bench.batcher.idle
+        assert bench.batcher.wait_seconds(0.005) == 0
+        first = await bench.occupied()
+        others = [await bench.send(float(n)) for n in range(4)]
+        assert not bench.batcher.idle
+        assert 0.020 <= bench.batcher.wait_seconds(0.005) <= 0.025
+        bench.session.go.set()
+        await outcomes(first, *others)
+        await asyncio.sleep(0)
+        assert bench.batcher.idle
+        assert bench.batcher.wait_seconds(0.005) <= 0.005
 
     play(scene)
 
@@ -213,18 +284,31 @@ def test_only_the_request_that_breaks_the_run_fails(executor: Executor) -> None:
     play(scene)
 
 
-def test_every_future_is_resolved_when_the_executor_is_shut(executor: ThreadPoolExecutor) -> None:
+def test_everybody_is_told_when_the_executor_is_shut(executor: ThreadPoolExecutor) -> None:
     async def scene() -> None:
-        bench = Bench(executor, max_batch_rows=1)
+        bench = Bench(executor, run_rows=1)
         first = await bench.occupied()
         waiting = [await bench.send(1.0), await bench.send(2.0)]
         executor.shutdown(wait=False, cancel_futures=True)
         bench.session.go.set()
-        scores, *others = await outcomes(first, *waiting, await bench.send(3.0))
+        scores, *others = await outcomes(first, *waiting)
+        others += await outcomes(await bench.send(3.0))
         assert scores == [-1.0], "a run under way ends"
-        # A quick run needs no executor; whatever needs one is told that the service ends.
-        for one, expected in zip(others, ([1.0], [2.0], [3.0]), strict=True):
-            assert one == expected or isinstance(one, NotReady)
+        assert {type(one) for one in others} == {NotReady}
+
+    play(scene)
+
+
+def test_everybody_is_told_when_the_batcher_closes_even_who_is_being_run(
+    executor: ThreadPoolExecutor,
+) -> None:
+    async def scene() -> None:
+        bench = Bench(executor, run_rows=1)
+        tasks = [await bench.occupied(), await bench.send(1.0)]
+        bench.batcher.close()
+        bench.session.go.set()
+        assert {type(one) for one in await outcomes(*tasks)} == {NotReady}
+        assert {type(one) for one in await outcomes(await bench.send(2.0))} == {NotReady}
 
     play(scene)
 
