@@ -16,12 +16,12 @@ from msgspec import Meta
 from app.api.body import decode
 from app.api.envelope import error_headers, error_payload
 from app.errors import InvalidInput, ServiceError, is_expected
-from app.serving.batcher import ClientGone, Outcome
 from app.serving.metrics import Metrics
 from app.serving.observation import Observation
 from app.serving.query import Query, RankedItem, Ranking
 from app.serving.ranker import Begun, begin, finish, score
 from app.serving.registry import Registry
+from app.serving.waiting import ClientGone, Outcome
 from app.settings import Settings
 
 _LOG = logging.getLogger(__name__)

@@ -5,10 +5,11 @@ candidates with a small model. What is not plainly a hot request (another method
 a pipeline, a client that does not read) goes the ordinary way, where the same routes exist.
 """
 
+import itertools
 import re
 import secrets
 import time
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -18,11 +19,18 @@ from app.api.hot import Ask, Headers, Hot, Route
 from app.api.protocol import BoundedProtocol
 
 _HOT = re.compile(rb"/v1/models/([A-Za-z0-9._-]{1,64})/(rank|recommend)")
+# Ids of requests that bring none: of this process, and numbered.
+_OURS = secrets.token_hex(4)
+_NUMBERS = itertools.count()
+_CLOSE_ENOUGH_SECONDS = 0.001
+_BUSY = float("inf")
 _ROUTES: dict[bytes, Route] = {b"rank": "rank", b"recommend": "recommend"}
 
 
 class HotProtocol(BoundedProtocol):
     """HTTP with a short way for hot requests."""
+
+    _heads: ClassVar[dict[int, object]] = {}
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -30,6 +38,7 @@ class HotProtocol(BoundedProtocol):
         self.hot: Hot = application.state.hot
         self._max_body_bytes: int = application.state.service.settings.max_body_bytes
         self._read_at = 0.0
+        self._rests_since = _BUSY
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
@@ -44,12 +53,16 @@ class HotProtocol(BoundedProtocol):
             return
         self.end_of_head()
         model, route = matched.groups()
-        headers = dict(self.headers)
-        given = headers.get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        cycle = HotCycle(self, model.decode(), _ROUTES[route], request_id)
+        request_id, length = "", b"0"
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = value
+            elif name == b"x-request-id":
+                given = value.decode("latin-1")
+                request_id = given if REQUEST_ID.fullmatch(given) else ""
+        cycle = HotCycle(self, model.decode(), _ROUTES[route], request_id or f"{_OURS}{next(_NUMBERS):08x}")
         self.cycle = cast(Any, cycle)
-        if announces_more(headers.get(b"content-length", b"0").decode("latin-1"), self._max_body_bytes):
+        if announces_more(length.decode("latin-1"), self._max_body_bytes):
             cycle.refuse_large(self._max_body_bytes)
 
     def on_body(self, body: bytes) -> None:
@@ -72,6 +85,53 @@ class HotProtocol(BoundedProtocol):
         elif not cycle.response_complete:
             cycle.begin(self._read_at)
 
+    def plain_head(self, status: int) -> bytes:
+        """The head of most answers, made once for each second's date."""
+        defaults = self.server_state.default_headers
+        kept = HotProtocol._heads
+        if kept.get(-1) is not defaults:  # uvicorn makes a new list every second
+            kept.clear()
+            kept[-1] = defaults
+        found = kept.get(status)
+        if found is None:
+            found = kept[status] = _head_of(status, defaults)
+        return cast(bytes, found)
+
+    def on_response_complete(self) -> None:
+        """The connection is free. One timer for many requests closes it when it has rested for long."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._rests_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again_in(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if it has rested for so long."""
+        self.timeout_keep_alive_task = None
+        if self._rests_since == _BUSY:
+            return  # when its request is answered, the timer is set again
+        left = self._rests_since + self.timeout_keep_alive - self.loop.time()
+        if left > _CLOSE_ENOUGH_SECONDS:
+            self._look_again_in(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended, and with it the timer."""
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Called for every piece of data: what has come is seen when the timer ends."""
+        self._rests_since = _BUSY
+
+    def _look_again_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
     def _is_plain(self) -> bool:
         parser = self.parser
         return (
@@ -83,6 +143,11 @@ class HotProtocol(BoundedProtocol):
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
         )
+
+
+def _head_of(status: int, headers: Headers) -> bytes:
+    lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+    return STATUS_LINE[status] + lines + b"content-type: application/json\r\n"
 
 
 class _Event(Protocol):
@@ -132,23 +197,25 @@ class HotCycle:
         if self.response_complete or self.disconnected:
             return
         protocol = self._protocol
-        head = [STATUS_LINE[status]]
-        for name, value in (*protocol.server_state.default_headers, *headers):
-            head += (name, b": ", value, b"\r\n")
-            if name == b"connection":
-                self.keep_alive = False
-        if not self.keep_alive and not any(name == b"connection" for name, _ in headers):
-            head.append(b"connection: close\r\n")
-        head.append(
-            b"content-type: application/json\r\nx-request-id: %b\r\ncontent-length: %d\r\n\r\n"
-            % (self.request_id.encode(), len(payload))
+        plain = not headers and self.keep_alive
+        head = protocol.plain_head(status) if plain else self._head(status, headers)
+        protocol.transport.write(
+            b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (head, self.request_id.encode(), len(payload), payload)
         )
-        head.append(payload)
-        protocol.transport.write(b"".join(head))
         self.response_complete = True
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()
+
+    def _head(self, status: int, headers: Headers) -> bytes:
+        """The head of an answer that is not like most."""
+        lines = [*self._protocol.server_state.default_headers, *headers]
+        closes = any(name == b"connection" for name, _ in headers)
+        if not self.keep_alive and not closes:
+            lines.append((b"connection", b"close"))
+        self.keep_alive = self.keep_alive and not closes
+        return _head_of(status, lines)
 
     def _is_gone(self) -> bool:
         return self.disconnected or self._protocol.transport.is_closing()

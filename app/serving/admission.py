@@ -37,8 +37,8 @@ class Admission:
         """Whether it should be ready in time."""
         return time.perf_counter() + self.seconds(lane, rows) <= deadline
 
-    def check(self, lane: Lane, rows: int, deadline: float) -> None:
-        """Raise Overloaded or DeadlineExceeded for a request that should not be taken in."""
+    def check(self, lane: Lane, rows: int, deadline: float) -> float:
+        """Predicted seconds of a request that is let in. Raises Overloaded or DeadlineExceeded for another."""
         if self._batcher.depth >= self._max_queue:
             self._batcher.forget_gone()
             if self._batcher.depth >= self._max_queue:
@@ -47,11 +47,11 @@ class Admission:
         left = deadline - now
         predicted = self.seconds(lane, rows)
         if predicted <= left:
-            return
+            return predicted
         if left <= 0:
             raise DeadlineExceeded("the deadline passed before the request was encoded; nothing was computed")
         if self._batcher.idle and now - lane.last_run >= _TRY_AGAIN_SECONDS:
-            return
+            return predicted
         alone = lane.cost.seconds(rows) + self.request_seconds
         told = f"the answer would take about {predicted * 1e3:.3g} ms, and {left * 1e3:.3g} ms are left"
         if alone > left:

@@ -15,78 +15,30 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 
-import msgspec
 import numpy as np
 
 from app.encoding import Array
-from app.errors import DeadlineExceeded, NotReady
+from app.errors import NotReady
 from app.serving.lane import Lane
 from app.serving.query import Features
+from app.serving.waiting import ClientGone, Outcome, Scored, Waiting
 
 _LOG = logging.getLogger(__name__)
 
-QUICK_SECONDS = 0.001
-"""Runs that are expected to take no longer are done on the event loop itself: to hand a run to a thread and wake up
-again takes longer than they do."""
-TURN_SECONDS = 0.010
-"""How long one request may keep the thread to itself while others wait."""
+TURN_SECONDS = 0.005
+"""How long one request may have a worker to itself while others wait."""
 _LOOK_AHEAD = 64
 
 
-class Scored(msgspec.Struct, frozen=True, gc=False):
-    """Scores float32 [rows], and seconds spent waiting and running."""
-
-    scores: Array
-    queue_seconds: float
-    infer_seconds: float
-
-
-class ClientGone(Exception):
-    """Nobody waits for the scores any more; nothing was computed since that was known."""
-
-
-Outcome = Scored | Exception
-
-
-class Waiting:
-    """One request in the queue. `done` is called once, on the event loop; `gone` says whether its client has left."""
-
-    __slots__ = (
-        *("deadline", "done", "features", "gone", "infer_seconds", "lane", "next_row", "pieces", "seconds"),
-        *("since", "taken_at"),
-    )
-
-    def __init__(
-        self,
-        lane: Lane,
-        features: Features,
-        deadline: float,
-        done: Callable[[Outcome], None],
-        gone: Callable[[], bool],
-    ) -> None:
-        self.lane = lane
-        self.features = features
-        self.deadline = deadline
-        self.done = done
-        self.gone = gone
-        self.since = time.perf_counter()
-        self.taken_at = 0.0
-        self.next_row = 0
-        self.pieces: list[Array] = []
-        self.infer_seconds = 0.0
-        self.seconds = lane.cost.seconds(features.rows)
-
-    @property
-    def rows_left(self) -> int:
-        """Rows without a score yet."""
-        return self.features.rows - self.next_row
-
-
 class Batcher:
-    """The queue. While nothing waits it does nothing."""
+    """The queue. While nothing waits it does nothing.
 
-    def __init__(self, executor: Executor) -> None:
+    Runs that should take at most `inline_seconds` are done on the event loop, others in the executor's thread.
+    """
+
+    def __init__(self, executor: Executor, inline_seconds: float = 0.0) -> None:
         self._executor = executor
+        self._inline_seconds = inline_seconds
         self._queue: deque[Waiting] = deque()
         self._running: list[Waiting] = []
         self._busy = False
@@ -144,7 +96,7 @@ class Batcher:
         self._long_seconds = self._short_seconds = 0.0
         for one in waiting:
             if one.gone():
-                _tell(one, ClientGone())
+                one.tell(ClientGone())
             else:
                 self._append(one)
 
@@ -155,7 +107,7 @@ class Batcher:
         self._queue.clear()
         self._running = []
         for one in waiting:
-            _tell(one, NotReady("the service is ending"))
+            one.tell(NotReady("the service is ending"))
 
     def _append(self, one: Waiting) -> None:
         self._queue.append(one)
@@ -186,7 +138,7 @@ class Batcher:
         for one in taken:
             one.taken_at = one.taken_at or started
         self._running = taken
-        if expected <= QUICK_SECONDS:
+        if expected <= self._inline_seconds:
             self._ended(taken, _run(lane, parts), time.perf_counter() - started)
             return
         loop = asyncio.get_running_loop()
@@ -203,7 +155,7 @@ class Batcher:
         while queue:
             first = queue.popleft()
             self._took(first)
-            if _is_worth_it(first, now):
+            if first.is_worth_it(now):
                 break
         else:
             return []
@@ -227,7 +179,7 @@ class Batcher:
                 break
             self._queue.popleft()
             self._took(one)
-            if _is_worth_it(one, now):
+            if one.is_worth_it(now):
                 joined.append(one)
                 room -= one.rows_left
                 rows += one.rows_left
@@ -256,7 +208,7 @@ class Batcher:
             if told:
                 continue
             if isinstance(outcome, Exception):
-                _tell(one, outcome)
+                one.tell(outcome)
                 continue
             one.next_row += len(outcome)
             one.pieces.append(outcome)
@@ -265,29 +217,8 @@ class Batcher:
                 self._append(one)
                 continue
             scores = one.pieces[0] if len(one.pieces) == 1 else np.concatenate(one.pieces)
-            _tell(one, Scored(scores, now - one.since - one.infer_seconds, one.infer_seconds))
+            one.tell(Scored(scores, now - one.since - one.infer_seconds, one.infer_seconds))
         asyncio.get_running_loop().call_soon(self._turn)
-
-
-def _is_worth_it(one: Waiting, now: float) -> bool:
-    """Whether somebody still wants this in time; one that is late is told so."""
-    if one.gone():
-        _tell(one, ClientGone())
-        return False
-    if now < one.deadline:
-        return True
-    waited = f"the deadline passed after {(now - one.since) * 1e3:.0f} ms in the queue"
-    done = f"{one.next_row:,} of {one.features.rows:,} candidates were scored" if one.next_row else ""
-    _tell(one, DeadlineExceeded(f"{waited}; {done or 'nothing was computed'}"))
-    return False
-
-
-def _tell(one: Waiting, outcome: Outcome) -> None:
-    """Tell a request how it ended. What goes wrong with one answer must not keep others from theirs."""
-    try:
-        one.done(outcome)
-    except Exception:  # noqa: BLE001 - a fault of one answer, and the log has it
-        _LOG.exception("an answer could not be given")
 
 
 def _call(loop: asyncio.AbstractEventLoop, work: Callable[..., None], *arguments: object) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 _KEPT = 0.97
 """Weight of what was known before, for each run: about the last thirty runs count."""
 _SCALE_STEP = 0.05
+_FIT_EVERY = 4
 _OUTLIER = 4.0
 _LEAST_SECONDS = 1e-7
 
@@ -19,12 +20,13 @@ class RunCost:
     def __init__(self, timings: Sequence[tuple[int, float]]) -> None:
         self._timed = _Sums()
         for rows, seconds in timings:
-            seconds = max(seconds, _LEAST_SECONDS)
-            self._timed.add(rows, seconds, seconds)
+            expected = max(seconds, _LEAST_SECONDS)
+            self._timed.add(rows, expected, expected)
         self._base, self._slope = self._timed.line()
         self._first = self._base, self._slope
         self._scale = 1.0
         self._seen = _Sums()
+        self._unfitted = 0
 
     def seconds(self, rows: int) -> float:
         """What a run of so many rows should take."""
@@ -44,7 +46,10 @@ class RunCost:
         self._scale += _SCALE_STEP * (seconds / (base + slope * rows) - self._scale)
         self._seen.fade(_KEPT)
         self._seen.add(rows, seconds, expected)
-        self._base, self._slope = self._timed.scaled(self._scale).plus(self._seen).line()
+        self._unfitted += 1
+        if self._unfitted >= _FIT_EVERY:
+            self._unfitted = 0
+            self._base, self._slope = self._timed.scaled(self._scale).plus(self._seen).line()
 
 
 class _Sums:

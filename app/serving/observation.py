@@ -29,12 +29,4 @@ class Observation:
 
     def ended(self, metrics: Metrics, outcome: str) -> None:
         """Count the request and its time: `ok`, or the code of what became of it."""
-        labels = metrics.labels_of(self.model, self.variant)
-        metrics.outcome(labels, outcome).inc()
-        metrics.stage(labels, "total").observe(self.total_ms / 1e3)
-        if self.ranking is not None:
-            timing = self.ranking.timing
-            metrics.stage(labels, "encode").observe(timing.encode_ms / 1e3)
-            metrics.stage(labels, "queue").observe(timing.queue_ms / 1e3)
-            metrics.stage(labels, "infer").observe(timing.infer_ms / 1e3)
-            metrics.candidates_of(labels[0]).observe(self.ranking.candidates)
+        metrics.of(self.model, self.variant).ended(outcome, self.total_ms / 1e3, self.ranking)

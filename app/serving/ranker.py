@@ -3,6 +3,7 @@
 `begin` does what comes before the queue and `finish` what comes after it; whoever waits in between does so as it likes.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -11,11 +12,13 @@ import numpy as np
 
 from app.encoding import Array
 from app.errors import InvalidInput
-from app.serving.batcher import Outcome, Scored, Waiting
 from app.serving.ladder import Choice
 from app.serving.loaded import LoadedModel, LoadedVariant
 from app.serving.query import Encoded, Query, RankedItem, Ranking, Timing
+from app.serving.waiting import Outcome, Scored, Waiting
 
+_FEW = 256
+"""So many scores are sorted as fast as they are searched."""
 _NOTHING = np.zeros(0, dtype=np.float32)
 
 
@@ -64,10 +67,9 @@ def begin(model: LoadedModel, query: Query) -> Begun:
     choice = model.ladder.choose(query.variant, rows, _Pressure(model, rows, query.deadline))
     variant = model.variants[choice.variant]
     # Before the features are read: under overload, most of what is refused must cost little.
-    model.engine.admission.check(variant.lane, rows, query.deadline)
+    predicted = model.engine.admission.check(variant.lane, rows, query.deadline)
     encoded = variant.reader.encode(query)
     timing = Timing(encode_ms=(time.perf_counter() - started) * 1e3)
-    predicted = model.engine.admission.seconds(variant.lane, encoded.features.rows)
     return Begun(model, choice, variant, encoded, query.k, query.deadline, timing, predicted)
 
 
@@ -86,7 +88,8 @@ def finish(one: Begun, scored: Scored) -> Ranking:
     timing.queue_ms, timing.infer_ms = scored.queue_seconds * 1e3, scored.infer_seconds * 1e3
     if len(scored.scores):
         one.model.engine.admission.note(one.predicted_seconds, scored.queue_seconds + scored.infer_seconds)
-    if not np.isfinite(scored.scores).all():
+    # Scores are at most 1 each: their sum is finite unless one of them is not.
+    if not math.isfinite(scored.scores.sum()):
         raise InvalidInput(
             "the model gives no finite score for these features; numbers in them may be too large"
         )
@@ -124,8 +127,8 @@ def _count(model: LoadedModel, query: Query) -> int:
 
 def best(scores: Array, k: int | None) -> Array:
     """Positions of the `k` best scores (all, with None), best first; equal scores keep their order."""
-    if k is None or k >= len(scores):
-        return np.argsort(-scores, kind="stable")
+    if k is None or k >= len(scores) or len(scores) <= _FEW:
+        return np.argsort(-scores, kind="stable")[:k]
     # The k-th best score; everything above it is in, and of its equals the first ones.
     threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
     close = np.flatnonzero(scores >= threshold)
@@ -137,12 +140,13 @@ def _items(variant: LoadedVariant, encoded: Encoded, scores: Array, k: int | Non
     order = best(scores, k)
     rows = encoded.catalog_rows[order].tolist()
     ids = encoded.item_ids
+    names, columns = tuple(display), tuple(display.values())
     return [
         RankedItem(
             ids[position],
             score,
             place,
-            {name: values[row] for name, values in display.items()} if row >= 0 else {},
+            dict(zip(names, [values[row] for values in columns], strict=True)) if row >= 0 else {},
         )
         for place, (position, score, row) in enumerate(
             zip(order.tolist(), scores[order].tolist(), rows, strict=True), start=1

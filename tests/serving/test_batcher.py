@@ -1,91 +1,21 @@
 """The queue before a session: in order, bounded, and every future resolved whatever happens."""
 
 import asyncio
-import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any
 
-import numpy as np
 import pytest
-from app.encoding import Array
 from app.errors import DeadlineExceeded, NotReady
-from app.serving.batcher import Batcher, Scored
-from app.serving.costs import RunCost
-from app.serving.lane import Lane
-from app.serving.query import Features
-from app.serving.session import Session
 
-LATER = float("inf")
-BAD = 666.0
-
-
-class HeldSession(Session):
-    """Scores each row with its own `value` plus that of its request; waits for `go`, and breaks on BAD."""
-
-    def __init__(self) -> None:  # there is no graph to load
-        self.go = threading.Event()
-        self.runs: list[list[float]] = []
-
-    def run(self, inputs: Mapping[str, Array], row_request: Array) -> Array:
-        assert self.go.wait(60)
-        self.runs.append(inputs["value"].tolist())
-        if BAD in inputs["value"]:
-            raise ValueError("this request breaks the graph")
-        scores: Array = inputs["value"] + inputs["base"][row_request]
-        return scores
-
-
-class Steady(RunCost):
-    """A cost that stays what it is."""
-
-    def note(self, rows: int, seconds: float) -> None:
-        """Learn nothing: the runs of these tests take no time of their own."""
-
-
-class Bench:
-    """A batcher and a HeldSession, whose runs are thought to be too slow for the event loop."""
-
-    def __init__(self, executor: Executor, run_rows: int = 1000, row_seconds: float = 0.0) -> None:
-        self.session = HeldSession()
-        self.batcher = Batcher(executor)
-        cost = Steady([(rows, 0.005 + row_seconds * rows) for rows in (1, 1000)])
-        self.lane = Lane(self.session, frozenset({"base"}), cost, run_rows)
-
-    async def send(self, *values: float, base: float = 0.0, deadline: float = LATER) -> asyncio.Task[Scored]:
-        """A request that has taken its place in the queue."""
-        inputs = {"base": np.array([base], np.float32), "value": np.array(values, np.float32)}
-        features = Features(inputs, len(values))
-        task = asyncio.create_task(self.batcher.score(self.lane, features, deadline))
-        await asyncio.sleep(0)
-        return task
-
-    async def occupied(self) -> asyncio.Task[Scored]:
-        """A request whose run is under way until `go`, so that all that follow wait."""
-        first = await self.send(-1.0)
-        await asyncio.sleep(0)  # its runner takes it out of the queue
-        return first
+from tests.serving.held import BAD, Bench, outcomes, play
 
 
 @pytest.fixture
 def executor() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(max_workers=1) as one:
         yield one
-
-
-def play(scene: Callable[[], Awaitable[Any]]) -> None:
-    async def bounded() -> None:
-        await asyncio.wait_for(scene(), 60)
-
-    asyncio.run(bounded())
-
-
-async def outcomes(*tasks: asyncio.Task[Scored]) -> list[Any]:
-    """The scores of each request, or what it raised."""
-    found = await asyncio.gather(*tasks, return_exceptions=True)
-    return [one.scores.tolist() if isinstance(one, Scored) else one for one in found]
 
 
 def test_a_request_gets_its_scores_and_the_times_it_took(executor: Executor) -> None:
@@ -181,78 +111,6 @@ def test_a_client_that_goes_away_is_told_apart_and_never_run(executor: Executor)
         bench.session.go.set()
         assert await outcomes(first, other) == [[-1.0], [2.0]]
         assert bench.session.runs == [[-1.0], [2.0]]
-
-    play(scene)
-
-
-def test_a_large_request_lets_small_ones_pass_between_its_turns(executor: Executor) -> None:
-    async def scene() -> None:
-        # A row takes a millisecond, so that a turn has 5 rows.
-        bench = Bench(executor, run_rows=4, row_seconds=0.001)
-        first = await bench.occupied()
-        large = await bench.send(*[1.0] * 12)
-        small = [await bench.send(2.0, 2.0), await bench.send(3.0)]
-        bench.session.go.set()
-        found = await outcomes(first, large, *small)
-        assert found == [[-1.0], [1.0] * 12, [2.0, 2.0], [3.0]]
-        sizes = [(run[0], len(run)) for run in bench.session.runs]
-        assert sizes[:3] == [(-1.0, 1), (1.0, 4), (1.0, 1)], "one turn of the large one"
-        assert sizes[3] == (2.0, 3), "then those that came after it, together"
-        assert {value for value, _ in sizes[4:]} == {1.0}
-
-    play(scene)
-
-
-def test_a_request_does_not_join_a_run_that_would_make_another_late(executor: Executor) -> None:
-    async def scene() -> None:
-        bench = Bench(executor, row_seconds=0.01)
-        first = await bench.occupied()
-        near = time.perf_counter() + 30
-        others = [
-            await bench.send(1.0, deadline=near),
-            await bench.send(*[2.0] * 5000),
-            await bench.send(3.0),
-        ]
-        bench.session.go.set()
-        assert await outcomes(first, *others) == [[-1.0], [1.0], [2.0] * 5000, [3.0]]
-        assert bench.session.runs[1] == [1.0], "with 5,000 rows more it would have taken 50 seconds"
-
-    play(scene)
-
-
-def test_requests_for_other_graphs_do_not_keep_one_from_its_own(executor: Executor) -> None:
-    async def scene() -> None:
-        bench = Bench(executor)
-        other = Lane(HeldSession(), frozenset({"base"}), RunCost([(1, 0.005), (1000, 0.005)]), 1000)
-        first = await bench.occupied()
-        mine, theirs = bench.lane, other
-        tasks = []
-        for number, lane in enumerate((mine, theirs, mine, theirs)):
-            bench.lane = lane
-            tasks.append(await bench.send(float(number)))
-        for lane in (mine, theirs):
-            lane._session.go.set()  # type: ignore[attr-defined]
-        assert await outcomes(first, *tasks) == [[-1.0], [0.0], [1.0], [2.0], [3.0]]
-        assert bench.session.runs == [[-1.0], [0.0, 2.0]]
-        assert theirs._session.runs == [[1.0, 3.0]]  # type: ignore[attr-defined]
-
-    play(scene)
-
-
-def test_the_wait_is_the_sum_of_what_is_before(executor: Executor) -> None:
-    async def scene() -> None:
-        bench = Bench(executor)  # every run is thought to take 5 ms
-        assert bench.batcher.idle
-        assert bench.batcher.wait_seconds(0.005) == 0
-        first = await bench.occupied()
-        others = [await bench.send(float(n)) for n in range(4)]
-        assert not bench.batcher.idle
-        assert 0.020 <= bench.batcher.wait_seconds(0.005) <= 0.025
-        bench.session.go.set()
-        await outcomes(first, *others)
-        await asyncio.sleep(0)
-        assert bench.batcher.idle
-        assert bench.batcher.wait_seconds(0.005) <= 0.005
 
     play(scene)
 

@@ -31,6 +31,7 @@ def metrics(queue: JobQueue) -> Metrics:
 
 
 def samples(metrics: Metrics, name: str) -> list[tuple[Labels, float]]:
+    metrics.flush()
     text = metrics.exposition().decode()
     found = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return [(sample.labels, sample.value) for sample in found if sample.name == name]
