@@ -169,3 +169,8 @@ class CompressionFailed(ServiceError):
     """A compression step could not do its work."""
 
     code = "compression_failed"
+
+
+def is_expected(error: ServiceError) -> bool:
+    """Whether the log need not have it: the client's doing, or too early or late, of which overload makes much."""
+    return error.status < ServiceError.status or isinstance(error, NotReady | DeadlineExceeded)

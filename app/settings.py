@@ -47,7 +47,7 @@ class Settings(BaseSettings):
         default=4 * 1024 * 1024, description="Largest request body, in bytes."
     )
     max_queue: Annotated[int, Field(ge=1)] = Field(
-        default=256, description="Most requests that wait for one variant in one worker."
+        default=256, description="Most requests that wait in one worker."
     )
     max_batch_rows: Annotated[int, Field(ge=1)] = Field(
         default=1024, description="Most candidate rows that are run together."

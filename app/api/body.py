@@ -22,9 +22,8 @@ MODEL_PARAMETER = {"name": "model", "in": "path", "required": True, "schema": {"
 """The OpenAPI description of a path's model, for routes that read it themselves."""
 
 
-async def read_body(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
-    """The body as the decoder's type. Raises InvalidInput saying what is wrong and where, BodyTooLarge."""
-    content = await _content(request)
+def decode(content: bytes | bytearray, decoder: msgspec.json.Decoder[T]) -> T:
+    """The body as the decoder's type. Raises InvalidInput saying what is wrong and where."""
     try:
         return decoder.decode(content)
     except msgspec.ValidationError as error:
@@ -35,7 +34,8 @@ async def read_body(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
         raise InvalidInput("the body is nested too deeply") from error
 
 
-async def _content(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
+    """All of the body. Raises InvalidInput when the client leaves within it, BodyTooLarge."""
     try:
         return await request.body()
     except ClientDisconnect as error:
@@ -48,7 +48,7 @@ def json_body(kind: type[M]) -> Any:
 
     async def read(request: Request) -> M:
         try:
-            return kind.model_validate_json(await _content(request))
+            return kind.model_validate_json(await read_body(request))
         except ValidationError as error:
             raise InvalidInput(f"the body: {explain(error)}"[:1000]) from error
 

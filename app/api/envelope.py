@@ -20,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import (
     BodyTooLarge,
-    DeadlineExceeded,
     InvalidInput,
     MethodNotAllowed,
     NotFound,
@@ -28,12 +27,13 @@ from app.errors import (
     Overloaded,
     ServiceError,
     Unauthorized,
+    is_expected,
 )
 
 _LOG = logging.getLogger(__name__)
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 REQUEST_ID_HEADER = "X-Request-ID"
-_RETRY_AFTER_SECONDS = "1"
+_RETRY_AFTER_SECONDS = b"1"
 _LONGEST_NUMBER = 18
 
 
@@ -51,7 +51,7 @@ class Envelope:
             return
         headers = Headers(scope=scope)
         given = headers.get(REQUEST_ID_HEADER, "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         begun = False
 
@@ -63,8 +63,8 @@ class Envelope:
             await send(message)
 
         try:
-            if self._announces_too_much(headers.get("content-length", "0")):
-                await error_response(self._too_large())(scope, receive, send_with_id)
+            if announces_more(headers.get("content-length", "0"), self._max_body_bytes):
+                await error_response(too_large(self._max_body_bytes))(scope, receive, send_with_id)
                 return
             await self._app(scope, self._counted(receive), send_with_id)
         except asyncio.CancelledError:
@@ -81,11 +81,6 @@ class Envelope:
             fault = ServiceError(f"a fault of the service; its log has the cause under {request_id}")
             await error_response(fault)(scope, receive, send_with_id)
 
-    def _announces_too_much(self, length: str) -> bool:
-        digits = length.lstrip("0")
-        # Python reads no number of thousands of digits.
-        return digits.isdecimal() and (len(digits) > _LONGEST_NUMBER or int(digits) > self._max_body_bytes)
-
     def _counted(self, receive: Receive) -> Receive:
         taken = 0
 
@@ -94,29 +89,46 @@ class Envelope:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self._max_body_bytes:
-                raise self._too_large()
+                raise too_large(self._max_body_bytes)
             return message
 
         return counted
 
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(
-            f"the body is larger than {self._max_body_bytes:,} bytes", max_body_bytes=self._max_body_bytes
-        )
+
+def announces_more(length: str, most: int) -> bool:
+    """Whether a Content-Length is a number larger than `most`."""
+    digits = length.lstrip("0")
+    # Python reads no number of thousands of digits.
+    return digits.isdecimal() and (len(digits) > _LONGEST_NUMBER or int(digits) > most)
+
+
+def too_large(most: int) -> BodyTooLarge:
+    """The error of a body of more than so many bytes."""
+    return BodyTooLarge(f"the body is larger than {most:,} bytes", max_body_bytes=most)
+
+
+def error_payload(error: ServiceError) -> bytes:
+    """The one shape of every error."""
+    return orjson.dumps({"error": {"code": error.code, "message": error.message, "details": error.details}})
+
+
+def error_headers(error: ServiceError) -> list[tuple[bytes, bytes]]:
+    """What a client may need to know besides."""
+    if isinstance(error, Overloaded | NotReady):
+        return [(b"retry-after", _RETRY_AFTER_SECONDS)]
+    if isinstance(error, Unauthorized):
+        return [(b"www-authenticate", b"Bearer")]
+    if isinstance(error, BodyTooLarge):
+        # The rest of the body is not read: the connection cannot be used again.
+        return [(b"connection", b"close")]
+    return []
 
 
 def error_response(error: ServiceError) -> Response:
-    """The one shape of every error."""
-    content = {"error": {"code": error.code, "message": error.message, "details": error.details}}
-    headers = {}
-    if isinstance(error, Overloaded | NotReady):
-        headers["Retry-After"] = _RETRY_AFTER_SECONDS
-    if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, BodyTooLarge):
-        # The rest of the body is not read: the connection cannot be used again.
-        headers["Connection"] = "close"
-    return Response(orjson.dumps(content), error.status, headers, "application/json")
+    """An error as a response."""
+    response = Response(error_payload(error), error.status, media_type="application/json")
+    response.raw_headers.extend(error_headers(error))
+    return response
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -128,9 +140,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
-    # What is late or too early is counted, and under overload there is much of it: it has no line each.
-    expected = isinstance(error, NotReady | DeadlineExceeded)
-    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not expected:
+    if not is_expected(error):
         _LOG.error("request %s: %s: %s", request.state.request_id, error.code, error.message)
     return error_response(error)
 

@@ -1,5 +1,7 @@
 """GET /metrics, for Prometheus."""
 
+import asyncio
+
 from fastapi import APIRouter, Response
 
 from app.api.state import Parts
@@ -9,6 +11,8 @@ router = APIRouter(tags=["metrics"])
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def metrics(parts: Parts) -> Response:
+async def metrics(parts: Parts) -> Response:
     """All metrics of all workers, in the Prometheus text format."""
-    return Response(parts.metrics.exposition(), media_type=CONTENT_TYPE)
+    parts.metrics.flush()
+    text = await asyncio.to_thread(parts.metrics.exposition)
+    return Response(text, media_type=CONTENT_TYPE)

@@ -38,5 +38,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """It has ended."""
-        self._head_bytes = None
+        self.end_of_head()
         super().on_headers_complete()
+
+    def end_of_head(self) -> None:
+        """Stop counting: what follows is a body, which others bound."""
+        self._head_bytes = None

@@ -15,7 +15,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from app.api.protocol import BoundedProtocol
+from app.api.hot_protocol import HotProtocol
 from app.errors import ServiceError
 from app.lifeline import end_with_parent
 from app.settings import Settings
@@ -53,7 +53,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http=BoundedProtocol,
+                http=HotProtocol,
                 ws="none",
                 lifespan="on",
                 access_log=False,

@@ -9,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.api import activation, compress, health, jobs, metrics, models, page, rank
 from app.api.envelope import Envelope, add_error_handlers
+from app.api.hot import Hot
 from app.api.state import Service
 from app.jobs import QUEUE_FILE, JobQueue
 from app.serving.metrics import Metrics
@@ -34,7 +35,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_life,
     )
     app.state.draining = False
-    app.state.service = _service(settings)
+    service = app.state.service = _service(settings)
+    app.state.hot = Hot(settings, service.registry, service.metrics)
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
     add_error_handlers(app)
     for resource in ROUTERS:

@@ -1,193 +1,247 @@
-"""One queue before one session: first in, first out; what waits while a run is under way makes the next run.
+"""The one queue of a worker, before all of its sessions: first in, first out, in turns of bounded length.
 
-A request is refused when the queue is full and dropped when its deadline passes before its run begins. Every future
-is resolved or failed, whatever the session does: a run of several requests that fails is run again one by one, so that
-only the request that breaks it fails.
+A turn takes the request that has waited longest. Others for the same graph join its run while that makes the run
+cheaper for each row; a request of many rows is cut, and goes to the end of the queue after each turn, so that it does
+not hold up the small ones. Work that is late, or whose client has left, is dropped before it is computed.
+
+Every request is told how it ended exactly once, whatever the session does: a run of several requests that fails is run
+again one by one, so that only the request that breaks it fails.
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 
 import numpy as np
 
 from app.encoding import Array
-from app.errors import DeadlineExceeded, NotReady, Overloaded
+from app.errors import NotReady
+from app.serving.lane import Lane
 from app.serving.query import Features
-from app.serving.session import Session
+from app.serving.waiting import ClientGone, Outcome, Scored, Waiting
 
 _LOG = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Scores float32 [rows], and seconds spent waiting and running."""
-
-    scores: Array
-    queue_seconds: float
-    infer_seconds: float
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    features: Features
-    deadline: float
-    since: float
-    future: "asyncio.Future[Scored]"
-
-
-QUICK_SECONDS = 0.001
-"""Runs that are expected to take no longer are done on the event loop itself."""
-
-
-class Costs:
-    """What runs of a session took, by the power of two that their rows reach; recent runs weigh more."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}
-
-    def seconds(self, rows: int) -> float:
-        """What a run of so many rows should take; infinity before one was measured."""
-        return self._seconds.get(rows.bit_length(), float("inf"))
-
-    def note(self, rows: int, seconds: float) -> None:
-        """Learn from a run."""
-        size = rows.bit_length()
-        before = self._seconds.get(size, seconds)
-        self._seconds[size] = 0.8 * before + 0.2 * seconds
+TURN_SECONDS = 0.005
+"""How long one request may have a worker to itself while others wait."""
+_LOOK_AHEAD = 64
 
 
 class Batcher:
-    """The queue of one session. While nothing waits it has no task, so dropping the last reference ends it."""
+    """The queue. While nothing waits it does nothing.
 
-    def __init__(
-        self,
-        session: Session,
-        request_features: frozenset[str],
-        executor: Executor,
-        *,
-        max_queue: int,
-        max_batch_rows: int,
-    ) -> None:
-        self._session = session
-        self._request_features = request_features
+    Runs that should take at most `inline_seconds` are done on the event loop, others in the executor's thread.
+    """
+
+    def __init__(self, executor: Executor, inline_seconds: float = 0.0) -> None:
         self._executor = executor
-        self._max_queue = max_queue
-        self._max_batch_rows = max_batch_rows
-        self._queue: deque[_Waiting] = deque()
-        self._runner: asyncio.Task[None] | None = None
-        self._costs = Costs()
+        self._inline_seconds = inline_seconds
+        self._queue: deque[Waiting] = deque()
+        self._running: list[Waiting] = []
+        self._busy = False
+        self._closed = False
+        self._busy_until = 0.0
+        self._long_seconds = 0.0
+        self._short_seconds = 0.0
 
-    async def score(self, features: Features, deadline: float) -> Scored:
-        """Scores of one request. Raises Overloaded, DeadlineExceeded, and what the session raises."""
-        if len(self._queue) >= self._max_queue:
-            raise Overloaded(
-                f"{self._max_queue} requests are waiting already; try again later", retry_after_seconds=1
-            )
-        future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(features, deadline, time.perf_counter(), future)
-        self._queue.append(waiting)
-        if self._runner is None:
-            self._runner = asyncio.create_task(self._run_queue())
-        try:
-            return await future
-        except asyncio.CancelledError:  # the client went away: its place is free again
-            with suppress(ValueError):
-                self._queue.remove(waiting)
-            raise
+    @property
+    def depth(self) -> int:
+        """How many requests wait."""
+        return len(self._queue)
 
-    async def _run_queue(self) -> None:
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self._busy
+
+    def wait_seconds(self, seconds: float) -> float:
+        """How long a request that costs so many seconds would wait before the last of its turns, if it came now."""
+        left = max(0.0, self._busy_until - time.perf_counter())
+        # One that needs a single turn waits for one turn of each before it; a longer one waits for nearly all.
+        return left + (self._short_seconds if seconds <= TURN_SECONDS else self._long_seconds)
+
+    async def score(self, lane: Lane, features: Features, deadline: float) -> Scored:
+        """Scores of one request. Raises DeadlineExceeded, NotReady, and what the session raises."""
         loop = asyncio.get_running_loop()
-        batch: list[_Waiting] = []
-        try:
-            while batch := self._take():
-                rows = sum(one.features.rows for one in batch)
-                started = time.perf_counter()
-                if self._costs.seconds(rows) <= QUICK_SECONDS:
-                    # To hand a run to a thread and wake up again takes longer than this run itself.
-                    outcomes = self._run_batch(batch)
-                else:
-                    outcomes = await loop.run_in_executor(self._executor, self._run_batch, batch)
-                seconds = time.perf_counter() - started
-                self._costs.note(rows, seconds)
-                for one, outcome in zip(batch, outcomes, strict=True):
-                    if isinstance(outcome, Exception):
-                        _fail(one, outcome)
-                    elif not one.future.done():
-                        one.future.set_result(Scored(outcome, started - one.since, seconds))
-                # Others get their turn: sockets are read, answers are sent, and what came in joins the next run.
-                await asyncio.sleep(0)
-        except RuntimeError as error:
-            # The executor is shut. What waits is told so below; nobody asks this task how it ended.
-            _LOG.warning("no more runs: %s", error)
-        finally:
-            self._runner = None
-            # Nothing is left here unless this task was cancelled or the executor was shut: the service ends.
-            for one in (*batch, *self._queue):
-                _fail(one, NotReady("the service is ending"))
-            self._queue.clear()
+        future: asyncio.Future[Scored] = loop.create_future()
 
-    def _take(self) -> list[_Waiting]:
-        """The next requests, in order, while their rows fit together; late ones are failed instead."""
-        batch: list[_Waiting] = []
-        rows, now = 0, time.perf_counter()
-        while self._queue:
-            first = self._queue[0]
-            if batch and rows + first.features.rows > self._max_batch_rows:
+        def done(outcome: Outcome) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.submit(Waiting(lane, features, deadline, done, future.cancelled))
+        return await future
+
+    def submit(self, one: Waiting) -> None:
+        """Put a request at the end of the queue."""
+        if self._closed:
+            one.done(NotReady("the service is ending"))
+            return
+        self._append(one)
+        if not self._busy:
+            self._busy = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def forget_gone(self) -> None:
+        """Give the places of clients that have left to others."""
+        waiting = list(self._queue)
+        self._queue.clear()
+        self._long_seconds = self._short_seconds = 0.0
+        for one in waiting:
+            if one.gone():
+                one.tell(ClientGone())
+            else:
+                self._append(one)
+
+    def close(self) -> None:
+        """Tell whoever still waits that the service ends; nothing is taken any more."""
+        self._closed = True
+        waiting = [*self._queue, *self._running]
+        self._queue.clear()
+        self._running = []
+        for one in waiting:
+            one.tell(NotReady("the service is ending"))
+
+    def _append(self, one: Waiting) -> None:
+        self._queue.append(one)
+        self._long_seconds += one.seconds
+        self._short_seconds += min(one.seconds, TURN_SECONDS)
+
+    def _took(self, one: Waiting) -> None:
+        if self._queue:
+            self._long_seconds -= one.seconds
+            self._short_seconds -= min(one.seconds, TURN_SECONDS)
+        else:  # no error of rounding outlives an empty queue
+            self._long_seconds = self._short_seconds = 0.0
+
+    def _turn(self) -> None:
+        """One run: here if it is quick, else in the thread."""
+        taken = self._take()
+        if not taken:
+            self._busy = False
+            return
+        lane = taken[0].lane
+        # A request that has others with it is whole; one alone may be cut.
+        within = max(lane.cost.rows_within(TURN_SECONDS), lane.run_rows)
+        parts = [(one.features, one.next_row, one.next_row + min(one.rows_left, within)) for one in taken]
+        rows = sum(stop - start for _, start, stop in parts)
+        expected = lane.cost.seconds(rows)
+        started = time.perf_counter()
+        self._busy_until = started + expected
+        for one in taken:
+            one.taken_at = one.taken_at or started
+        self._running = taken
+        if expected <= self._inline_seconds:
+            self._ended(taken, _run(lane, parts), time.perf_counter() - started)
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            future = self._executor.submit(_timed_run, lane, parts)
+        except RuntimeError:  # the executor is shut: the service ends
+            self.close()
+            return
+        future.add_done_callback(lambda found: _call(loop, self._ran, taken, found))
+
+    def _take(self) -> list[Waiting]:
+        """The next request that is worth a run, and those that gain by sharing it."""
+        queue, now = self._queue, time.perf_counter()
+        while queue:
+            first = queue.popleft()
+            self._took(first)
+            if first.is_worth_it(now):
+                break
+        else:
+            return []
+        rows, most = first.rows_left, first.lane.run_rows
+        if rows >= most or not queue:
+            return [first]
+        return [first, *self._joining(first, most - rows, now)]
+
+    def _joining(self, first: Waiting, room: int, now: float) -> list[Waiting]:
+        """Whole requests for the same graph whose rows fit, in order; none makes the run too late for another."""
+        joined: list[Waiting] = []
+        skipped: list[Waiting] = []
+        lane, rows, earliest = first.lane, first.rows_left, first.deadline
+        while self._queue and len(joined) + len(skipped) < _LOOK_AHEAD:
+            one = self._queue[0]
+            if one.lane is not lane:
+                skipped.append(self._queue.popleft())
+                continue
+            earliest = min(earliest, one.deadline)
+            if one.rows_left > room or now + lane.cost.seconds(rows + one.rows_left) > earliest:
                 break
             self._queue.popleft()
-            if first.future.done():
+            self._took(one)
+            if one.is_worth_it(now):
+                joined.append(one)
+                room -= one.rows_left
+                rows += one.rows_left
+        self._queue.extendleft(reversed(skipped))
+        return joined
+
+    def _ran(self, taken: list[Waiting], found: "Future[tuple[list[Array | Exception], float]]") -> None:
+        if found.cancelled():
+            outcomes: list[Array | Exception] = [NotReady("the service is ending") for _ in taken]
+            self._ended(taken, outcomes, 0.0)
+            return
+        self._ended(taken, *found.result())
+
+    def _ended(self, taken: list[Waiting], outcomes: Sequence[Array | Exception], seconds: float) -> None:
+        """Tell everybody how it went, and let the next turn follow after what else the loop has to do."""
+        now = time.perf_counter()
+        lane = taken[0].lane
+        lane.last_run = now
+        told = self._running is not taken  # the service ended meanwhile
+        self._running = []
+        rows = sum(len(outcome) for outcome in outcomes if not isinstance(outcome, Exception))
+        if rows and all(not isinstance(outcome, Exception) for outcome in outcomes):
+            lane.cost.note(rows, seconds)
+        for one, outcome in zip(taken, outcomes, strict=True):
+            one.infer_seconds += seconds
+            if told:
                 continue
-            if now >= first.deadline:
-                late = f"the deadline passed after {(now - first.since) * 1e3:.0f} ms in the queue"
-                _fail(first, DeadlineExceeded(f"{late}; nothing was computed"))
+            if isinstance(outcome, Exception):
+                one.tell(outcome)
                 continue
-            batch.append(first)
-            rows += first.features.rows
-        return batch
-
-    def _run_batch(self, batch: Sequence[_Waiting]) -> list[Array | Exception]:
-        """Scores for each request, or why there are none."""
-        try:
-            return list(self._run([one.features for one in batch]))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer of somebody's request
-            if len(batch) == 1:
-                return [error]
-        return [outcome for one in batch for outcome in self._run_batch([one])]
-
-    def _run(self, batch: Sequence[Features]) -> list[Array]:
-        if len(batch) == 1 and batch[0].rows <= self._max_batch_rows:  # the usual case, without copies
-            return [self._session.run(batch[0].inputs, np.zeros(batch[0].rows, dtype=np.int64))]
-        counts = [one.rows for one in batch]
-        row_request = np.repeat(np.arange(len(batch), dtype=np.int64), counts)
-        inputs = _joined(batch) if len(batch) > 1 else batch[0].inputs
-        total = len(row_request)
-        parts = [
-            self._session.run(
-                self._rows(inputs, start, total), row_request[start : start + self._max_batch_rows]
-            )
-            for start in range(0, total, self._max_batch_rows)
-        ]
-        scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return np.split(scores, np.cumsum(counts)[:-1])
-
-    def _rows(self, inputs: Mapping[str, Array], start: int, total: int) -> Mapping[str, Array]:
-        """A slice of the rows, with all request features; one run takes at most `max_batch_rows`."""
-        if total <= self._max_batch_rows:
-            return inputs
-        some = slice(start, start + self._max_batch_rows)
-        return {n: values if n in self._request_features else values[some] for n, values in inputs.items()}
+            one.next_row += len(outcome)
+            one.pieces.append(outcome)
+            if one.rows_left:
+                one.seconds = lane.cost.seconds(one.rows_left)
+                self._append(one)
+                continue
+            scores = one.pieces[0] if len(one.pieces) == 1 else np.concatenate(one.pieces)
+            one.tell(Scored(scores, now - one.since - one.infer_seconds, one.infer_seconds))
+        asyncio.get_running_loop().call_soon(self._turn)
 
 
-def _fail(one: _Waiting, error: Exception) -> None:
-    if not one.future.done():
-        one.future.set_exception(error)
+def _call(loop: asyncio.AbstractEventLoop, work: Callable[..., None], *arguments: object) -> None:
+    """Let the loop do something, from a thread; a loop that has closed has nobody left to tell."""
+    try:
+        loop.call_soon_threadsafe(work, *arguments)
+    except RuntimeError:
+        _LOG.warning("a run ended after the service")
 
 
-def _joined(batch: Sequence[Features]) -> dict[str, Array]:
-    return {name: np.concatenate([one.inputs[name] for one in batch]) for name in batch[0].inputs}
+def _timed_run(
+    lane: Lane, parts: Sequence[tuple[Features, int, int]]
+) -> tuple[list[Array | Exception], float]:
+    started = time.perf_counter()
+    outcomes = _run(lane, parts)
+    return outcomes, time.perf_counter() - started
+
+
+def _run(lane: Lane, parts: Sequence[tuple[Features, int, int]]) -> list[Array | Exception]:
+    """Scores for each part, or why there are none."""
+    try:
+        return list(lane.run(parts))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer of somebody's request
+        if len(parts) == 1:
+            return [error]
+    return [outcome for part in parts for outcome in _run(lane, [part])]

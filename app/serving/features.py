@@ -89,7 +89,9 @@ class FeatureReader:
         encoder, inputs = self.catalog.encoder, dict[str, Array]()
         for feature in (*self._user_features, *self._context_features):
             sent = query.user if feature.side is Side.USER else query.context
-            if sent.get(feature.name) is not None:
+            if row >= 0 and feature.name == key:  # the catalog has encoded this id already
+                inputs[key] = self.catalog.users[key][row : row + 1]
+            elif sent.get(feature.name) is not None:
                 inputs[feature.name] = encoder.encode(feature.name, [sent[feature.name]])
             elif feature.side is Side.USER and row >= 0:
                 inputs[feature.name] = self.catalog.users[feature.name][row : row + 1]

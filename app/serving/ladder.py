@@ -1,12 +1,25 @@
-"""Which variant answers: by the model's policy, among what is active, and honest about it when something else must."""
+"""Which variant answers: by the model's policy, among what is active, and honest about it when something else must.
 
-from collections.abc import Collection, Mapping
+The ladder has the best variant on top and what is cheaper and measurably worse below. At rest the top answers; it steps
+down when the load would be too much for a rung or a request's deadline too near, and up again when there is room.
+"""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from app.active import State
 from app.errors import NotReady, UnknownVariant
 from app.model_card import AUTO, BASELINE
-from app.report import Report, Verdict
+from app.report import Interval, Report, Verdict
+
+_STEP_DOWN_ABOVE = 0.90
+_STEP_UP_BELOW = 0.70
+_HOLD_SECONDS = 1.0
+"""Between these shares of a worker's time, and for so long after a step, nothing changes: the ladder must not flap."""
+_MOST_REMEMBERED = 4096
+_SAME = Interval(1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,16 @@ class Rung:
             return 1.0
         return min(self.report.latency, key=lambda one: abs(one.candidates - candidates)).speedup
 
+    @property
+    def kept(self) -> Interval | None:
+        """The share of the baseline's NDCG@10 that it keeps, or of its AUC; None where neither was measured."""
+        if self.variant == BASELINE:
+            return _SAME
+        quality = self.report.quality
+        if quality is None:
+            return None
+        return quality.ndcg_at_10_ratio or quality.auc_ratio
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -36,39 +59,132 @@ class Choice:
     degraded_reason: str | None = None
 
 
-def choose(
-    wanted: str, state: State, rungs: Mapping[str, Rung], loaded: frozenset[str], candidates: int
-) -> Choice:
-    """The variant for a request of so many candidates, among what is active by `state`.
+class Pressure(Protocol):
+    """What the ladder asks of the present load."""
 
-    `rungs` has what could be read of the active variants. A name asks for that variant and no other. Raises
-    UnknownVariant for a name that is not active, and NotReady when what is active is not loaded.
+    def utilization(self, variant: str) -> float:
+        """The share of a worker's time that all requests for the model would take on this variant."""
+
+    def meets(self, variant: str) -> bool:
+        """Whether this variant should answer the request in time."""
+
+
+class Level:
+    """How many rungs below the top a model answers at present."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._changed_at = float("-inf")
+
+    def settle(self, utilizations: Sequence[float], now: float | None = None) -> int:
+        """The level, given what share of a worker's time the present load would take on each rung, top first.
+
+        Down at once, as far as needed; up one rung at a time, and only to one with room to spare.
+        """
+        now = time.perf_counter() if now is None else now
+        lowest = len(utilizations) - 1
+        before = steps = min(self.steps, lowest)  # at another size there may be fewer rungs
+        while steps < lowest and utilizations[steps] > _STEP_DOWN_ABOVE:
+            steps += 1
+        held = now - self._changed_at < _HOLD_SECONDS
+        if steps == self.steps and steps and not held and utilizations[steps - 1] < _STEP_UP_BELOW:
+            steps -= 1
+        if steps != before:
+            self.steps, self._changed_at = steps, now
+        return steps
+
+
+class Ladder:
+    """The choice among the variants of one model, as they are active and loaded.
+
+    `rungs` has what could be read of the active variants.
     """
-    if wanted != AUTO:
-        return _by_name(wanted, state.versions, loaded)
-    if not loaded:
-        raise NotReady("no variant of the model is loaded yet; try again soon")
-    pinned = state.policy.variant if state.policy.kind == "pinned" else None
-    first = pinned or _cheapest(state.versions.keys(), rungs, candidates)
-    if first in loaded:
-        return Choice(first)
-    instead = _cheapest(loaded, rungs, candidates)
-    return Choice(instead, f"variant {first!r} is not loaded, so {instead!r} answered")
 
+    def __init__(
+        self, state: State, rungs: Mapping[str, Rung], loaded: Collection[str], level: Level | None = None
+    ) -> None:
+        self._state = state
+        self._rungs = rungs
+        self._loaded = frozenset(loaded)
+        self.level = level or Level()
+        self._auto: dict[int, tuple[list[str], str | None]] = {}
 
-def _by_name(wanted: str, active: Collection[str], loaded: frozenset[str]) -> Choice:
-    if wanted in loaded:
-        return Choice(wanted)
-    if wanted in active:
-        raise NotReady(f"variant {wanted!r} is active but not loaded; try again soon", variant=wanted)
-    known = ", ".join(sorted(active)) or "none"
-    raise UnknownVariant(f"no variant {wanted[:100]!r} is active; there are: {known}", variant=wanted[:100])
+    def choose(self, wanted: str, candidates: int, pressure: Pressure) -> Choice:
+        """The variant for a request of so many candidates. A name asks for that variant and no other.
 
+        Raises UnknownVariant for a name that is not active, and NotReady when what is active is not loaded.
+        """
+        if wanted != AUTO:
+            return self._by_name(wanted)
+        names, reason = self.rungs_of_auto(candidates)
+        last = len(names) - 1
+        if not last:
+            return Choice(names[0], reason)
+        level = self.level.settle([pressure.utilization(name) for name in names])
+        index = level
+        while index < last and not pressure.meets(names[index]):
+            index += 1
+        if not index:
+            return Choice(names[0], reason)
+        told = f"{names[0]!r} would be late under this load" if level else f"{names[0]!r} would be late"
+        return Choice(names[index], f"{told}, so {names[index]!r} answered")
 
-def _cheapest(names: Collection[str], rungs: Mapping[str, Rung], candidates: int) -> str:
-    """The fastest of those that may serve; the baseline on a tie, and where nothing may."""
-    usable = [rung for name, rung in rungs.items() if name in names and rung.verdict.may_serve]
-    best = max(usable, key=lambda rung: rung.speedup_at(candidates), default=None)
-    if best is not None and (best.speedup_at(candidates) > 1.0 or BASELINE not in names):
-        return best.variant
-    return BASELINE if BASELINE in names else min(names, default=BASELINE)
+    def rungs_of_auto(self, candidates: int) -> tuple[list[str], str | None]:
+        """The loaded variants that `auto` may take, first choice first, and why that is not what it should be."""
+        found = self._auto.get(candidates)
+        if found is None:
+            if len(self._auto) >= _MOST_REMEMBERED:
+                self._auto.clear()
+            found = self._auto[candidates] = self._find(candidates)
+        return found
+
+    def _find(self, candidates: int) -> tuple[list[str], str | None]:
+        if not self._loaded:
+            raise NotReady("no variant of the model is loaded yet; try again soon")
+        policy = self._state.policy
+        if policy.kind == "pinned" and policy.variant:
+            first, ladder = policy.variant, [policy.variant]
+        else:
+            ladder = self._ladder(self._state.versions.keys(), candidates)
+            first = ladder[0]
+        if first in self._loaded:
+            return [name for name in ladder if name in self._loaded], None
+        instead = self._ladder(self._loaded, candidates)
+        return instead, f"variant {first!r} is not loaded, so {instead[0]!r} answered"
+
+    def _ladder(self, names: Collection[str], candidates: int) -> list[str]:
+        """Variants that may serve, best quality first, each cheaper than all before it.
+
+        Of those that measurements cannot tell from the best the fastest stands for all, and the baseline on a tie. A
+        variant whose quality was not measured counts as good as the baseline, which its gate compared it to.
+        """
+        left = {
+            name: rung
+            for name in names
+            if (rung := self._rungs.get(name)) is not None and rung.verdict.may_serve
+        }
+        speeds = {name: rung.speedup_at(candidates) for name, rung in left.items()}
+        kept = {name: rung.kept or _SAME for name, rung in left.items()}
+        if BASELINE in names:  # it is a rung even when nothing of it can be read
+            speeds[BASELINE], kept[BASELINE] = 1.0, _SAME
+        found: list[str] = []
+        while speeds:
+            best = max(kept[name].value for name in speeds)
+            equal = [name for name in speeds if kept[name].high >= best]
+            chosen = max(equal, key=lambda name: (speeds[name], name == BASELINE))
+            found.append(chosen)
+            speeds = {
+                name: speed for name, speed in speeds.items() if name not in equal and speed > speeds[chosen]
+            }
+        return found or [min(names, default=BASELINE)]
+
+    def _by_name(self, wanted: str) -> Choice:
+        if wanted in self._loaded:
+            return Choice(wanted)
+        active = self._state.versions
+        if wanted in active:
+            raise NotReady(f"variant {wanted!r} is active but not loaded; try again soon", variant=wanted)
+        known = ", ".join(sorted(active)) or "none"
+        raise UnknownVariant(
+            f"no variant {wanted[:100]!r} is active; there are: {known}", variant=wanted[:100]
+        )

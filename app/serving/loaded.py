@@ -5,7 +5,6 @@ way keep the one they began with, and a session is freed when nobody refers to i
 """
 
 from collections.abc import Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,14 +15,16 @@ from app.catalog import Catalog
 from app.encoding import Array
 from app.errors import ArtifactCorrupt, ServiceError
 from app.schema import FeatureSchema, is_id, trailing_shape
+from app.serving.admission import Admission
 from app.serving.batcher import Batcher
+from app.serving.costs import RunCost
 from app.serving.features import FeatureReader
-from app.serving.ladder import Rung
+from app.serving.ladder import Ladder, Level, Rung
+from app.serving.lane import Lane, best_run_rows, time_runs
+from app.serving.load import Load
 from app.serving.session import Session
 from app.settings import Settings
 from app.store import CATALOG, ArtifactStore
-
-_WARM_UP_ROWS = (1, 2, 100, 1000)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,15 @@ class LoadedVariant:
     rung: Rung
     catalog_version: str
     reader: FeatureReader
+    lane: Lane
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What all models of a worker share: the queue, and who is let into it."""
+
     batcher: Batcher
+    admission: Admission
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,19 @@ class LoadedModel:
     """What of a model is active, and what of that is loaded."""
 
     name: str
+    engine: Engine
     active: Active
     rungs: Mapping[str, Rung]
     """Active variants by name, loaded or not, as far as their manifests and reports can be read."""
     variants: Mapping[str, LoadedVariant]
     failures: Mapping[str, str] = field(default_factory=dict)
     """For a variant whose active version could not be loaded: why."""
+    load: Load = field(default_factory=Load)
+    level: Level = field(default_factory=Level)
+    ladder: Ladder = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ladder", Ladder(self.active.state, self.rungs, self.variants, self.level))
 
     @property
     def schema(self) -> FeatureSchema | None:
@@ -65,10 +81,10 @@ class LoadedModel:
 class Loader:
     """Loads active versions, checked byte for byte before onnxruntime sees them. Slow: call it in a thread."""
 
-    def __init__(self, store: ArtifactStore, settings: Settings, executor: Executor) -> None:
+    def __init__(self, store: ArtifactStore, settings: Settings, engine: Engine) -> None:
         self._store = store
         self._settings = settings
-        self._executor = executor
+        self._engine = engine
 
     def load(self, name: str, before: LoadedModel | None) -> LoadedModel:
         """The model as it is active now; parts that `before` has already are taken over.
@@ -87,7 +103,8 @@ class Loader:
                 if variant in old and old[variant].rung.version == version:
                     variants[variant] = old[variant]
                 else:
-                    variants[variant] = self._load_variant(name, variant, version, readers)
+                    lane = old[variant].lane if variant in old else None
+                    variants[variant] = self._load_variant(name, (variant, version), readers, lane)
                     readers[variants[variant].catalog_version] = variants[variant].reader
                 rungs[variant] = variants[variant].rung
             except (ServiceError, OSError) as error:
@@ -98,27 +115,29 @@ class Loader:
                     variants[variant], rungs[variant] = old[variant], old[variant].rung
                 elif rung := self._rung(name, variant, version):
                     rungs[variant] = rung
-        return LoadedModel(name, active, rungs, variants, failures)
+        if before:
+            load, level = before.load, before.level
+        else:
+            load, level = Load(), Level()
+        return LoadedModel(name, self._engine, active, rungs, variants, failures, load, level)
 
     def _load_variant(
-        self, model: str, variant: str, version: str, readers: Mapping[str, FeatureReader]
+        self,
+        model: str,
+        which: tuple[str, str],
+        readers: Mapping[str, FeatureReader],
+        before: Lane | None,
     ) -> LoadedVariant:
+        variant, version = which
         folder = self._store.folder(model, variant, version)
         manifest = verify(folder)
         if manifest.verdict is None or manifest.catalog is None:
             raise ArtifactCorrupt(f"{model}/{variant}/{version} is not a variant")
         reader = readers.get(manifest.catalog) or self._load_catalog(model, manifest.catalog)
         session = Session(folder, reader.schema, self._settings.inference_threads)
-        _warm_up(session, reader.schema)
-        batcher = Batcher(
-            session,
-            frozenset(feature.name for feature in reader.schema.request_features),
-            self._executor,
-            max_queue=self._settings.max_queue,
-            max_batch_rows=self._settings.max_batch_rows,
-        )
+        lane = _warm_lane(session, reader.schema, self._settings.max_batch_rows, before)
         rung = Rung(variant, version, manifest.verdict, read_report(folder))
-        return LoadedVariant(rung, manifest.catalog, reader, batcher)
+        return LoadedVariant(rung, manifest.catalog, reader, lane)
 
     def _rung(self, model: str, variant: str, version: str) -> Rung | None:
         """What can be told of a version that cannot be loaded: the ladder must know what it does without."""
@@ -135,19 +154,36 @@ class Loader:
         return FeatureReader(Catalog.open(folder), self._settings.max_candidates)
 
 
-def _warm_up(session: Session, schema: FeatureSchema) -> None:
-    """Run once at several sizes: what onnxruntime allocates and picks at a first run must not fall on a request."""
-    for rows in _WARM_UP_ROWS:
-        inputs: dict[str, Array] = {
-            feature.name: np.zeros(
-                (rows if feature.per_candidate else 1, *trailing_shape(feature)),
-                dtype=np.int64 if is_id(feature) else np.float32,
-            )
-            for feature in schema.features
-        }
-        try:
-            scores = session.run(inputs, np.zeros(rows, dtype=np.int64))
-        except Exception as error:  # onnxruntime raises classes of its own that share no base
-            raise ArtifactCorrupt(f"the graph does not run: {str(error).splitlines()[0]}") from error
-        if scores.shape != (rows,):
-            raise ArtifactCorrupt(f"the graph gives scores of the shape {scores.shape} for {rows} candidates")
+def _warm_lane(session: Session, schema: FeatureSchema, most_rows: int, before: Lane | None) -> Lane:
+    """Run at several sizes: what onnxruntime allocates and picks at a first run must not fall on a request.
+
+    The runs are timed. Where the variant has served already, its recent sizes are run and nothing else: the machine is
+    busy with requests then, and how many rows are best run together was found in peace.
+    """
+
+    def run(rows: int) -> None:
+        _run_zeros(session, schema, rows)
+
+    request_features = frozenset(feature.name for feature in schema.request_features)
+    run(1)
+    if before is not None and before.recent_rows:
+        timings = time_runs(run, sorted({1, *before.recent_rows}), repeats=1)
+        return Lane(session, request_features, RunCost(timings), before.run_rows)
+    timings = time_runs(run)
+    return Lane(session, request_features, RunCost(timings), best_run_rows(timings, most_rows))
+
+
+def _run_zeros(session: Session, schema: FeatureSchema, rows: int) -> None:
+    inputs: dict[str, Array] = {
+        feature.name: np.zeros(
+            (rows if feature.per_candidate else 1, *trailing_shape(feature)),
+            dtype=np.int64 if is_id(feature) else np.float32,
+        )
+        for feature in schema.features
+    }
+    try:
+        scores = session.run(inputs, np.zeros(rows, dtype=np.int64))
+    except Exception as error:  # onnxruntime raises classes of its own that share no base
+        raise ArtifactCorrupt(f"the graph does not run: {str(error).splitlines()[0]}") from error
+    if scores.shape != (rows,):
+        raise ArtifactCorrupt(f"the graph gives scores of the shape {scores.shape} for {rows} candidates")

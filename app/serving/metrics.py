@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -19,6 +19,8 @@ from prometheus_client.registry import Collector
 from app.errors import ServiceError
 from app.jobs import JobQueue
 from app.serving.ladder import Rung
+from app.serving.query import Ranking
+from app.serving.tally import Count, SummedHistogram, Tally
 
 _LOG = logging.getLogger(__name__)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -38,8 +40,8 @@ class Metrics:
         self._own = own
         self._queue = queue
         self._rungs: dict[str, Mapping[str, Rung]] = {}
-        self._stages: dict[tuple[str, str, str], Histogram] = {}
-        self.duration = Histogram(
+        self._tallies: dict[tuple[str, str], Tallies] = {}
+        self.duration = SummedHistogram(
             "slimrank_request_duration_seconds",
             "Time of a ranking request by stage.",
             ["model", "variant", "stage"],
@@ -52,7 +54,7 @@ class Metrics:
             ["model", "variant", "outcome"],
             registry=own,
         )
-        self.candidates = Histogram(
+        self.candidates = SummedHistogram(
             "slimrank_candidates",
             "Candidates ranked by a request.",
             ["model"],
@@ -87,13 +89,18 @@ class Metrics:
         for model in models:
             self._rungs.pop(model, None)
 
-    def stage(self, labels: tuple[str, str], stage: str) -> Histogram:
-        """The histogram of one stage for these labels, found once: looking it up costs more than counting."""
-        key = (*labels, stage)
-        found = self._stages.get(key)
+    def of(self, model: str, variant: str) -> "Tallies":
+        """What is counted for a variant of a model; under empty names what only a client knows."""
+        labels = self.labels_of(model, variant)
+        found = self._tallies.get(labels)
         if found is None:
-            found = self._stages[key] = self.duration.labels(*key)
+            found = self._tallies[labels] = Tallies(self, *labels)
         return found
+
+    def flush(self) -> None:
+        """Hand over what was counted. On the event loop's thread, like all counting."""
+        for one in self._tallies.values():
+            one.flush()
 
     def labels_of(self, model: str, variant: str) -> tuple[str, str]:
         """The names as labels: empty for what only a client knows."""
@@ -164,6 +171,41 @@ class Metrics:
                 if rung.report.quality is not None:
                     auc.add_metric([model, variant], rung.report.quality.auc.value)
         yield from (info, size, auc, ratio)
+
+
+class Tallies:
+    """Everything that is counted of requests for one variant."""
+
+    def __init__(self, metrics: Metrics, model: str, variant: str) -> None:
+        self._requests = metrics.requests
+        self._labels = model, variant
+        self._outcomes: dict[str, Count] = {}
+        self._total, self._encode, self._queue, self._infer = (
+            Tally(metrics.duration, (model, variant, stage), _SECONDS)
+            for stage in ("total", "encode", "queue", "infer")
+        )
+        self._candidates = Tally(metrics.candidates, (model,), _CANDIDATES)
+
+    def ended(self, outcome: str, seconds: float, ranking: Ranking | None) -> None:
+        """Count a request: how it ended, what it took, and the answer where there is one."""
+        count = self._outcomes.get(outcome)
+        if count is None:
+            count = self._outcomes[outcome] = Count(self._requests.labels(*self._labels, outcome))
+        count.inc()
+        self._total.observe(seconds)
+        if ranking is not None:
+            timing = ranking.timing
+            self._encode.observe(timing.encode_ms / 1e3)
+            self._queue.observe(timing.queue_ms / 1e3)
+            self._infer.observe(timing.infer_ms / 1e3)
+            self._candidates.observe(ranking.candidates)
+
+    def flush(self) -> None:
+        """Hand it over."""
+        for one in (self._total, self._encode, self._queue, self._infer, self._candidates):
+            one.flush()
+        for count in self._outcomes.values():
+            count.flush()
 
 
 class _Asked(Collector):

@@ -1,8 +1,9 @@
 """What a request asks, before any id has become an index, and what it is answered."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from app.encoding import Array
 
@@ -10,8 +11,7 @@ Candidates = Sequence[str] | Sequence[Mapping[str, Any]] | Mapping[str, Sequence
 """Ids; or an object for each candidate; or a list for each feature."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """A ranking request in raw values."""
 
     user: Mapping[str, Any]
@@ -27,16 +27,14 @@ class Query:
     exclude_seen: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
+class Features(msgspec.Struct, frozen=True):
     """A request as the graph eats it: request features [1, ...], item features [rows, ...]."""
 
     inputs: Mapping[str, Array]
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(msgspec.Struct, frozen=True):
     """Features, and what is needed to name the rows again."""
 
     features: Features
@@ -48,8 +46,7 @@ class Encoded:
     unknown_user: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RankedItem:
+class RankedItem(msgspec.Struct, frozen=True, gc=False):
     """One line of a ranking; `rank` counts from 1."""
 
     item_id: str
@@ -58,8 +55,7 @@ class RankedItem:
     display: Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class Timing:
+class Timing(msgspec.Struct, gc=False):
     """Milliseconds that a request spent in each stage."""
 
     encode_ms: float = 0.0
@@ -67,8 +63,7 @@ class Timing:
     infer_ms: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(msgspec.Struct, frozen=True):
     """The answer: items best first, and who made it."""
 
     variant: str
@@ -79,4 +74,4 @@ class Ranking:
     unknown_user: bool
     candidates: int
     """Rows that were scored."""
-    timing: Timing = field(default_factory=Timing)
+    timing: Timing

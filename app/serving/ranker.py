@@ -1,36 +1,103 @@
-"""From a query to a ranking: choose a variant, encode, score, sort."""
+"""From a query to a ranking: choose a variant, encode, score, sort.
 
+`begin` does what comes before the queue and `finish` what comes after it; whoever waits in between does so as it likes.
+"""
+
+import math
 import time
+from collections.abc import Callable
 
+import msgspec
 import numpy as np
 
 from app.encoding import Array
-from app.errors import DeadlineExceeded, InvalidInput
-from app.serving.ladder import choose
+from app.errors import InvalidInput
+from app.serving.ladder import Choice
 from app.serving.loaded import LoadedModel, LoadedVariant
 from app.serving.query import Encoded, Query, RankedItem, Ranking, Timing
+from app.serving.waiting import Outcome, Scored, Waiting
+
+_FEW = 256
+"""So many scores are sorted as fast as they are searched."""
+_NOTHING = np.zeros(0, dtype=np.float32)
 
 
-async def rank(model: LoadedModel, query: Query) -> Ranking:
-    """The answer to one query.
+class Begun(msgspec.Struct, frozen=True):
+    """A query whose features are ready to be scored by the variant that was chosen."""
 
-    Raises InvalidInput and UnknownFeature for what the client got wrong, UnknownVariant, NotReady, Overloaded, and
-    DeadlineExceeded when the deadline passes before the scores are computed.
+    model: LoadedModel
+    choice: Choice
+    variant: LoadedVariant
+    encoded: Encoded
+    k: int | None
+    deadline: float
+    timing: Timing
+    predicted_seconds: float
+
+
+class _Pressure:
+    """The present load as the ladder asks for it, for one request."""
+
+    def __init__(self, model: LoadedModel, rows: int, deadline: float) -> None:
+        self._model = model
+        self._rows = rows
+        self._deadline = deadline
+
+    def utilization(self, variant: str) -> float:
+        model = self._model
+        return model.load.utilization(
+            model.variants[variant].lane.cost, model.engine.admission.request_seconds
+        )
+
+    def meets(self, variant: str) -> bool:
+        return self._model.engine.admission.meets(
+            self._model.variants[variant].lane, self._rows, self._deadline
+        )
+
+
+def begin(model: LoadedModel, query: Query) -> Begun:
+    """Choose a variant and encode the query for it.
+
+    Raises InvalidInput and UnknownFeature for what the client got wrong, UnknownVariant, NotReady, and Overloaded and
+    DeadlineExceeded for a request that would not be scored in time.
     """
-    choice = choose(
-        query.variant, model.active.state, model.rungs, frozenset(model.variants), _count(model, query)
-    )
-    variant = model.variants[choice.variant]
-    timing = Timing()
     started = time.perf_counter()
+    rows = _count(model, query)
+    model.load.note(rows)
+    choice = model.ladder.choose(query.variant, rows, _Pressure(model, rows, query.deadline))
+    variant = model.variants[choice.variant]
+    # Before the features are read: under overload, most of what is refused must cost little.
+    predicted = model.engine.admission.check(variant.lane, rows, query.deadline)
     encoded = variant.reader.encode(query)
-    timing.encode_ms = (time.perf_counter() - started) * 1e3
-    scores = await _scores(variant, encoded, query.deadline, timing)
+    timing = Timing(encode_ms=(time.perf_counter() - started) * 1e3)
+    return Begun(model, choice, variant, encoded, query.k, query.deadline, timing, predicted)
+
+
+def score(one: Begun, done: Callable[[Outcome], None], gone: Callable[[], bool]) -> None:
+    """Queue it; `done` is told the outcome on the event loop. Nothing to score is done at once."""
+    features = one.encoded.features
+    if not features.rows:
+        done(Scored(_NOTHING, 0.0, 0.0))
+        return
+    one.model.engine.batcher.submit(Waiting(one.variant.lane, features, one.deadline, done, gone))
+
+
+def finish(one: Begun, scored: Scored) -> Ranking:
+    """The ranking. Raises InvalidInput when the features led to scores that are no numbers."""
+    encoded, timing = one.encoded, one.timing
+    timing.queue_ms, timing.infer_ms = scored.queue_seconds * 1e3, scored.infer_seconds * 1e3
+    if len(scored.scores):
+        one.model.engine.admission.note(one.predicted_seconds, scored.queue_seconds + scored.infer_seconds)
+    # Scores are at most 1 each: their sum is finite unless one of them is not.
+    if not math.isfinite(scored.scores.sum()):
+        raise InvalidInput(
+            "the model gives no finite score for these features; numbers in them may be too large"
+        )
     return Ranking(
-        variant=choice.variant,
-        version=variant.rung.version,
-        degraded_reason=choice.degraded_reason,
-        items=_items(variant, encoded, scores, query.k),
+        variant=one.choice.variant,
+        version=one.variant.rung.version,
+        degraded_reason=one.choice.degraded_reason,
+        items=_items(one.variant, encoded, scored.scores, one.k),
         unknown_items=encoded.unknown_items,
         unknown_user=encoded.unknown_user,
         candidates=encoded.features.rows,
@@ -38,18 +105,14 @@ async def rank(model: LoadedModel, query: Query) -> Ranking:
     )
 
 
-async def _scores(variant: LoadedVariant, encoded: Encoded, deadline: float, timing: Timing) -> Array:
-    if not encoded.features.rows:
-        return np.zeros(0, dtype=np.float32)
-    if time.perf_counter() >= deadline:
-        raise DeadlineExceeded("the deadline passed before the request was encoded; nothing was computed")
-    scored = await variant.batcher.score(encoded.features, deadline)
-    timing.queue_ms, timing.infer_ms = scored.queue_seconds * 1e3, scored.infer_seconds * 1e3
-    if not np.isfinite(scored.scores).all():
-        raise InvalidInput(
-            "the model gives no finite score for these features; numbers in them may be too large"
-        )
-    return scored.scores
+async def rank(model: LoadedModel, query: Query) -> Ranking:
+    """The answer to one query, for who can wait. Raises what `begin` and `finish` raise, and what the session does."""
+    one = begin(model, query)
+    if not one.encoded.features.rows:
+        return finish(one, Scored(_NOTHING, 0.0, 0.0))
+    return finish(
+        one, await one.model.engine.batcher.score(one.variant.lane, one.encoded.features, one.deadline)
+    )
 
 
 def _count(model: LoadedModel, query: Query) -> int:
@@ -64,8 +127,8 @@ def _count(model: LoadedModel, query: Query) -> int:
 
 def best(scores: Array, k: int | None) -> Array:
     """Positions of the `k` best scores (all, with None), best first; equal scores keep their order."""
-    if k is None or k >= len(scores):
-        return np.argsort(-scores, kind="stable")
+    if k is None or k >= len(scores) or len(scores) <= _FEW:
+        return np.argsort(-scores, kind="stable")[:k]
     # The k-th best score; everything above it is in, and of its equals the first ones.
     threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
     close = np.flatnonzero(scores >= threshold)
@@ -77,12 +140,13 @@ def _items(variant: LoadedVariant, encoded: Encoded, scores: Array, k: int | Non
     order = best(scores, k)
     rows = encoded.catalog_rows[order].tolist()
     ids = encoded.item_ids
+    names, columns = tuple(display), tuple(display.values())
     return [
         RankedItem(
             ids[position],
             score,
             place,
-            {name: values[row] for name, values in display.items()} if row >= 0 else {},
+            dict(zip(names, [values[row] for values in columns], strict=True)) if row >= 0 else {},
         )
         for place, (position, score, row) in enumerate(
             zip(order.tolist(), scores[order].tolist(), rows, strict=True), start=1

@@ -11,12 +11,18 @@ from types import MappingProxyType
 from app.active import Active
 from app.backoff import Backoff
 from app.errors import ArtifactCorrupt, NotReady, UnknownModel
+from app.machine import usable_cores
 from app.model_card import BASELINE, model_names
-from app.serving.loaded import LoadedModel, Loader
+from app.serving.admission import Admission
+from app.serving.batcher import TURN_SECONDS, Batcher
+from app.serving.loaded import Engine, LoadedModel, Loader
 from app.serving.metrics import Metrics
 from app.settings import Settings
 from app.store import ArtifactStore
 
+_FLUSH_SECONDS = 0.25
+_QUICK_SECONDS = 0.001
+_ONE_CORE_SECONDS = 1.2 * TURN_SECONDS
 _LOST = "nothing of it is in the store any more"
 _LOG = logging.getLogger(__name__)
 
@@ -30,21 +36,25 @@ class Registry:
         self._metrics = metrics
         # One thread: the sessions' own threads are what may use more cores, and requests stay first in, first out.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
-        self._loader = Loader(store, settings, self._executor)
+        batcher = Batcher(self._executor, _inline_seconds(settings.workers))
+        self.engine = Engine(batcher, Admission(batcher, settings.max_queue))
+        self._loader = Loader(store, settings, self.engine)
         self._models: Mapping[str, LoadedModel] = MappingProxyType({})
         self._retry_at: dict[str, tuple[float, Backoff]] = {}
-        self._watch: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Load what is active, then keep watching."""
         await self.refresh()
-        self._watch = asyncio.create_task(self._watch_store())
+        self._tasks = [asyncio.create_task(self._watch_store()), asyncio.create_task(self._flush_metrics())]
 
     async def stop(self) -> None:
         """Stop watching; what is loaded stays until the process ends."""
-        if self._watch:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.engine.batcher.close()
+        self._metrics.flush()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -105,12 +115,11 @@ class Registry:
                 return before
             after = await asyncio.to_thread(self._loader.load, name, before)
         except ArtifactCorrupt as error:
-            after = LoadedModel(
-                name,
-                before.active if before else Active(),
-                before.rungs if before else {},
-                before.variants if before else {},
-                {"": error.message},
+            failures = {"": error.message}
+            after = (
+                replace(before, failures=failures)
+                if before
+                else LoadedModel(name, self.engine, Active(), {}, {}, failures)
             )
         self._note(name, before, after)
         return after
@@ -145,6 +154,11 @@ class Registry:
             self._retry_at.pop(name, None)
         self._metrics.know(name, after.rungs)
 
+    async def _flush_metrics(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_SECONDS)
+            self._metrics.flush()
+
     async def _watch_store(self) -> None:
         while True:
             await asyncio.sleep(self._settings.poll_seconds)
@@ -154,3 +168,12 @@ class Registry:
             except OSError as error:
                 # What is loaded goes on serving; the store may come back.
                 _LOG.error("the store cannot be read: %s", error.strerror)
+
+
+def _inline_seconds(workers: int) -> float:
+    """Which runs are done on the event loop, by the cores that a worker has.
+
+    With a core of its own for the thread, only those that take no longer than to hand them over and wake up again. On
+    one core a thread gains nothing: both would take turns, and each change of turns costs.
+    """
+    return _QUICK_SECONDS if usable_cores() >= 2 * workers else _ONE_CORE_SECONDS

@@ -1,59 +1,54 @@
-"""Which runs are done without a thread, and how that is known."""
+"""What a run of so many rows is expected to take."""
 
-import asyncio
-import math
-import threading
-import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import pytest
+from app.serving.costs import RunCost
+from hypothesis import given
+from hypothesis import strategies as st
 
-import numpy as np
-from app.encoding import Array
-from app.serving.batcher import QUICK_SECONDS, Batcher, Costs
-from app.serving.query import Features
-from app.serving.session import Session
+SECONDS = st.floats(1e-5, 1.0)
+ROWS = st.integers(1, 10_000)
 
 
-class WhichThread(Session):
-    """Notes the thread of each run; a run of more than ten rows takes its time."""
-
-    def __init__(self) -> None:  # there is no graph to load
-        self.threads: list[int] = []
-
-    def run(self, inputs: Mapping[str, Array], row_request: Array) -> Array:  # noqa: ARG002
-        self.threads.append(threading.get_ident())
-        if len(row_request) > 10:
-            time.sleep(2 * QUICK_SECONDS)
-        return np.zeros(len(row_request), np.float32)
+def test_a_line_is_found_again() -> None:
+    cost = RunCost([(rows, 0.001 + 0.00001 * rows) for rows in (1, 10, 100, 1000)])
+    assert cost.seconds(500) == pytest.approx(0.006)
+    assert cost.rows_within(0.003) == pytest.approx(200, abs=1)
+    assert cost.rows_within(0.0) == 1
 
 
-def of_rows(count: int) -> Features:
-    return Features({"value": np.zeros(count, np.float32)}, count)
+def test_one_timing_is_a_cost_for_any_number_of_rows() -> None:
+    cost = RunCost([(1, 0.002)])
+    assert cost.seconds(1) == cost.seconds(1000) == pytest.approx(0.002)
+    assert cost.rows_within(1.0) > 10**6
 
 
-def test_runs_known_to_be_quick_need_no_thread_and_others_do() -> None:
-    async def scene(executor: ThreadPoolExecutor) -> None:
-        session = WhichThread()
-        batcher = Batcher(session, frozenset(), executor, max_queue=10, max_batch_rows=1000)
-        for _ in range(30):
-            await batcher.score(of_rows(1), math.inf)
-        here = threading.get_ident()
-        assert session.threads[0] != here, "nothing is known of the first run"
-        assert session.threads[-1] == here
-        for _ in range(3):
-            await batcher.score(of_rows(20), math.inf)
-        assert here not in session.threads[-3:]
-
-    with ThreadPoolExecutor(max_workers=1) as one:
-        asyncio.run(scene(one))
+def test_a_machine_that_has_become_slower_is_learned_at_sizes_that_are_not_seen_too() -> None:
+    cost = RunCost([(rows, 0.001 + 0.00001 * rows) for rows in (1, 1000)])
+    for _ in range(200):
+        cost.note(100, 2 * 0.002)
+    assert cost.seconds(100) == pytest.approx(0.004, rel=0.05)
+    assert cost.seconds(1000) == pytest.approx(0.022, rel=0.25)
+    assert cost.seconds(1) == pytest.approx(0.002, rel=0.25)
 
 
-def test_what_runs_take_is_learned_by_their_size_and_forgotten_slowly() -> None:
-    costs = Costs()
-    assert costs.seconds(100) == math.inf
-    costs.note(100, 1.0)
-    assert costs.seconds(127) == 1.0, "the same power of two"
-    assert costs.seconds(128) == math.inf
+def test_one_interrupted_run_changes_little() -> None:
+    cost = RunCost([(rows, 0.001 + 0.00001 * rows) for rows in (1, 1000)])
     for _ in range(50):
-        costs.note(100, 0.0)
-    assert costs.seconds(100) < 1e-3
+        cost.note(100, 0.002)
+    cost.note(100, 10.0)
+    assert cost.seconds(100) < 0.003
+
+
+@given(
+    st.lists(st.tuples(ROWS, SECONDS), min_size=1, max_size=8),
+    st.lists(st.tuples(ROWS, SECONDS), max_size=60),
+    ROWS,
+)
+def test_a_cost_is_a_number_that_does_not_fall_with_the_rows(
+    timings: list[tuple[int, float]], runs: list[tuple[int, float]], rows: int
+) -> None:
+    cost = RunCost(timings)
+    for run in runs:
+        cost.note(*run)
+    assert 0 <= cost.seconds(rows) <= cost.seconds(rows + 1) < 10_000
+    assert cost.rows_within(cost.seconds(rows)) >= 1

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from app.active import Policy, State
 from app.errors import NotReady, UnknownVariant
-from app.serving.ladder import Choice, Rung, choose
+from app.serving.ladder import Choice, Ladder, Level, Rung
 
 from tests.serving.rungs import a_rung, ladder
 
@@ -14,6 +14,35 @@ FAST = a_rung("fast", speedups={1: 2.0, 100: 3.0, 1000: 0.5})
 FASTER = a_rung("faster", speedups={1: 1.5, 100: 4.0, 1000: 0.9})
 REJECTED = a_rung("rejected", "rejected", {1: 50.0, 100: 50.0, 1000: 50.0})
 ALL = ladder(BASELINE, FAST, FASTER, REJECTED)
+
+WORSE = a_rung("worse", speedups={100: 4.0}, kept=(0.99, 0.985, 0.995))
+WORST = a_rung("worst", speedups={100: 16.0}, kept=(0.97, 0.96, 0.98))
+STEPS = ladder(BASELINE, WORSE, WORST)
+
+
+class Calm:
+    """A load that no variant feels, but for those named."""
+
+    def __init__(self, busy: Mapping[str, float] | None = None, late: tuple[str, ...] = ()) -> None:
+        self.busy, self.late = busy or {}, late
+
+    def utilization(self, variant: str) -> float:
+        return self.busy.get(variant, 0.0)
+
+    def meets(self, variant: str) -> bool:
+        return variant not in self.late
+
+
+def a_ladder(
+    rungs: Mapping[str, Rung] = ALL,
+    *,
+    policy: Policy | None = None,
+    without: tuple[str, ...] = (),
+    unread: tuple[str, ...] = (),
+) -> Ladder:
+    """With all of these loaded but those `without`, and with no rung of those `unread`."""
+    state = State(dict.fromkeys([*rungs, *unread], "0" * 16), policy or Policy())
+    return Ladder(state, rungs, frozenset(rungs) - set(without))
 
 
 def chosen(
@@ -25,9 +54,9 @@ def chosen(
     unread: tuple[str, ...] = (),
     candidates: int = 100,
 ) -> Choice:
-    """What is chosen with all of these loaded but those `without`, and with no rung of those `unread`."""
-    state = State(dict.fromkeys([*rungs, *unread], "0" * 16), policy or Policy())
-    return choose(wanted, state, rungs, frozenset(rungs) - set(without), candidates)
+    """What is chosen when there is no load."""
+    one = a_ladder(rungs, policy=policy, without=without, unread=unread)
+    return one.choose(wanted, candidates, Calm())
 
 
 def pinned(variant: str) -> Policy:
@@ -38,10 +67,25 @@ def pinned(variant: str) -> Policy:
     ("candidates", "variant"),
     [(1, "fast"), (2, "fast"), (50, "fast"), (51, "faster"), (500, "faster"), (10_000, "baseline")],
 )
-def test_the_ladder_takes_the_fastest_that_passed_at_the_nearest_measured_count(
+def test_of_variants_equally_good_the_fastest_at_the_nearest_measured_count_answers(
     candidates: int, variant: str
 ) -> None:
     assert chosen(candidates=candidates) == Choice(variant)
+
+
+def test_the_best_is_on_top_and_each_rung_below_is_cheaper_and_measurably_worse() -> None:
+    same = a_rung("same", speedups={100: 1.5}, kept=(0.999, 0.98, 1.01))
+    slow = a_rung("slow", speedups={100: 1.2}, kept=(0.98, 0.975, 0.985))
+    better = a_rung("better", speedups={100: 0.8}, kept=(1.2, 1.1, 1.3))
+    rungs = ladder(WORST, slow, BASELINE, WORSE, REJECTED, same)
+    assert a_ladder(rungs).rungs_of_auto(100) == (["same", "worse", "worst"], None)
+    with_better = a_ladder(rungs | ladder(better))
+    assert with_better.rungs_of_auto(100) == (["better", "same", "worse", "worst"], None)
+
+
+def test_a_better_and_faster_variant_leaves_no_rungs_below_it() -> None:
+    best = a_rung("best", speedups={100: 30.0}, kept=(1.2, 1.1, 1.3))
+    assert a_ladder(STEPS | ladder(best)).rungs_of_auto(100) == (["best"], None)
 
 
 def test_the_baseline_answers_on_a_tie_whatever_the_order() -> None:
@@ -64,22 +108,57 @@ def test_the_baseline_is_the_measure_of_speed_whatever_its_own_report_says() -> 
     assert a_rung("baseline", "baseline", {100: 7.0}).speedup_at(100) == 1.0
 
 
-def test_the_ladder_never_takes_a_rejected_variant_while_another_may_serve() -> None:
+def test_auto_never_takes_a_rejected_variant_while_another_may_serve() -> None:
     slow = a_rung("slow", speedups={100: 0.1})
     assert chosen(ladder(REJECTED, slow)) == Choice("slow")
     assert chosen(ladder(REJECTED, BASELINE)) == Choice("baseline")
 
 
+def test_too_much_load_for_a_rung_lets_the_next_answer_and_says_so() -> None:
+    one = a_ladder(STEPS)
+    assert one.choose("auto", 100, Calm()) == Choice("baseline")
+    reason = "'baseline' would be late under this load, so 'worse' answered"
+    assert one.choose("auto", 100, Calm({"baseline": 1.5, "worse": 0.6})) == Choice("worse", reason)
+    found = one.choose("auto", 100, Calm({"baseline": 9.0, "worse": 3.0, "worst": 2.0}))
+    assert found.variant == "worst"
+
+
+def test_a_near_deadline_lets_a_cheaper_variant_answer_for_this_request_alone() -> None:
+    one = a_ladder(STEPS)
+    tight = one.choose("auto", 100, Calm(late=("baseline", "worse")))
+    assert tight == Choice("worst", "'baseline' would be late, so 'worst' answered")
+    assert one.choose("auto", 100, Calm()) == Choice("baseline")
+
+
+def test_the_level_falls_at_once_and_rises_one_rung_at_a_time_when_there_is_room() -> None:
+    level = Level()
+    assert level.settle([2.0, 1.2, 0.4], now=0.0) == 2
+    assert level.settle([0.3, 0.2, 0.1], now=0.5) == 2, "just after a step nothing changes"
+    assert level.settle([0.8, 0.75, 0.1], now=2.0) == 2, "there is not enough room above"
+    assert level.settle([0.3, 0.2, 0.1], now=3.0) == 1
+    assert level.settle([0.3, 0.2, 0.1], now=3.5) == 1
+    assert level.settle([0.3, 0.2, 0.1], now=4.5) == 0
+    assert level.settle([0.3, 0.2, 0.1], now=9.0) == 0
+
+
+def test_a_load_between_the_bounds_does_not_make_the_level_flap() -> None:
+    level = Level()
+    steps = [level.settle([0.95 if n == 0 else 0.8, 0.2], now=n * 0.1) for n in range(100)]
+    assert set(steps) == {1}
+
+
 def test_pinned_takes_what_it_names_even_when_it_is_slower_or_was_rejected() -> None:
     assert chosen(policy=pinned("baseline")) == Choice("baseline")
     assert chosen(policy=pinned("rejected")) == Choice("rejected")
+    busy = a_ladder(STEPS, policy=pinned("baseline")).choose("auto", 100, Calm({"baseline": 9.0}))
+    assert busy == Choice("baseline"), "what is pinned does not step down"
 
 
 def test_a_name_asks_for_that_variant_and_no_other() -> None:
     assert chosen(wanted="rejected", policy=pinned("fast")) == Choice("rejected")
 
 
-def test_the_next_fastest_answers_when_the_first_choice_is_not_loaded() -> None:
+def test_the_next_choice_answers_when_the_first_is_not_loaded() -> None:
     reason = "variant 'faster' is not loaded, so 'fast' answered"
     assert chosen(without=("faster",)) == Choice("fast", reason)
     assert chosen(policy=pinned("faster"), without=("faster",)) == Choice("fast", reason)

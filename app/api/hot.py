@@ -1,0 +1,223 @@
+"""The hot requests, bytes to bytes: what /rank and /recommend do, without a task or a future for each request.
+
+The protocol calls this as soon as a body is complete; the FastAPI routes of the same paths call it for whoever runs the
+application on another server. Decoded with msgspec, answered by whoever is told the scores.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from app.api.body import decode
+from app.api.envelope import error_headers, error_payload
+from app.errors import InvalidInput, ServiceError, is_expected
+from app.serving.metrics import Metrics
+from app.serving.observation import Observation
+from app.serving.query import Query, RankedItem, Ranking
+from app.serving.ranker import Begun, begin, finish, score
+from app.serving.registry import Registry
+from app.serving.waiting import ClientGone, Outcome
+from app.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_OK = 200
+
+Values = Annotated[dict[str, Any], Meta(description="Values by the name of the feature.")]
+K = Annotated[int, Meta(ge=1, le=1_000_000)]
+Variant = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        description="`auto` follows the model's policy; a name asks for that variant.",
+    ),
+]
+DeadlineMs = Annotated[
+    float,
+    Meta(gt=0, le=3_600_000, description="Drop the request when it is not scored within these milliseconds."),
+]
+
+
+class RankRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Which candidates to rank, for whom."""
+
+    candidates: Annotated[
+        list[str | dict[str, Any]] | dict[str, list[Any]],
+        Meta(description="Ids, or an object for each candidate, or a list for each feature."),
+    ]
+    user: Values = {}
+    context: Values = {}
+    k: Annotated[K | None, Meta(description="How many of the best to return; without it, all.")] = None
+    variant: Variant = "auto"
+    deadline_ms: DeadlineMs | None = None
+
+
+class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """For whom to rank the whole catalog."""
+
+    user: Values = {}
+    context: Values = {}
+    k: Annotated[K, Meta(description="How many of the best to return.")] = 10
+    variant: Variant = "auto"
+    deadline_ms: DeadlineMs | None = None
+    exclude: Annotated[list[str], Meta(max_length=100_000, description="Ids of items to leave out.")] = []
+    exclude_seen: Annotated[
+        bool, Meta(description="Leave out what the user has interacted with already.")
+    ] = True
+
+
+class _TimingMs(msgspec.Struct, gc=False):
+    encode: float
+    queue: float
+    infer: float
+    total: float
+
+
+class _Answer(msgspec.Struct, gc=False):
+    """RankResponse of app/api/answers.py, as fast as it can be written."""
+
+    request_id: str
+    model: str
+    variant: str
+    version: str
+    degraded: bool
+    degraded_reason: str | None
+    items: list[RankedItem]
+    unknown_items: list[str]
+    unknown_user: bool
+    timing_ms: _TimingMs
+
+
+_RANK = msgspec.json.Decoder(RankRequest)
+_RECOMMEND = msgspec.json.Decoder(RecommendRequest)
+_ENCODE = msgspec.json.Encoder().encode
+
+Route = Literal["rank", "recommend"]
+Headers = list[tuple[bytes, bytes]]
+
+
+class Ask(msgspec.Struct, gc=False):
+    """A hot request, and how to answer it."""
+
+    route: Route
+    model: str
+    body: bytes | bytearray
+    request_id: str
+    received: float
+    """When its bytes were read, on the clock of time.perf_counter()."""
+    gone: Callable[[], bool]
+    """Whether the client has left."""
+    respond: Callable[[int, bytes, Headers], None]
+    """Takes the status, the JSON body, and headers besides its type and length; called at most once."""
+
+
+class Hot:
+    """Answers hot requests. Every one is answered, unless its client has left, and counted."""
+
+    def __init__(self, settings: Settings, registry: Registry, metrics: Metrics) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._deadline_ms = settings.deadline_ms
+
+    def answer(self, ask: Ask) -> None:
+        """Begin to answer: at once, or when the scores are there. Raises nothing."""
+        observation = Observation(ask.model, ask.received)
+        started = time.perf_counter()
+        try:
+            model = self._registry.get(ask.model)
+            query = self._query(ask)
+            observation.variant = query.variant
+            begun = begin(model, query)
+            work = time.perf_counter() - started
+            score(begun, partial(self._scored, ask, observation, begun, work), ask.gone)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            self._fail(ask, observation, error)
+
+    def refuse(self, model: str, received: float, error: ServiceError) -> None:
+        """Count a request that was refused before it could be asked here."""
+        Observation(model, received).ended(self._metrics, error.code)
+
+    def _scored(
+        self, ask: Ask, observation: Observation, begun: Begun, work: float, outcome: Outcome
+    ) -> None:
+        if isinstance(outcome, Exception):
+            self._fail(ask, observation, outcome)
+            return
+        started = time.perf_counter()
+        try:
+            ranking = finish(begun, outcome)
+            observation.answered_by(ranking)
+            ask.respond(_OK, _answer(ask, ranking, observation.total_ms), [])
+            observation.ended(self._metrics, "ok")
+            begun.model.engine.admission.note_work(work + time.perf_counter() - started)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            self._fail(ask, observation, error)
+
+    def _fail(self, ask: Ask, observation: Observation, error: Exception) -> None:
+        if isinstance(error, ClientGone):
+            observation.ended(self._metrics, "cancelled")
+            return
+        if not isinstance(error, ServiceError):
+            _LOG.error("request %s: unhandled", ask.request_id, exc_info=error)
+            error = ServiceError(f"a fault of the service; its log has the cause under {ask.request_id}")
+        elif not is_expected(error):
+            _LOG.error("request %s: %s: %s", ask.request_id, error.code, error.message)
+        observation.ended(self._metrics, error.code)
+        ask.respond(error.status, error_payload(error), error_headers(error))
+
+    def _query(self, ask: Ask) -> Query:
+        if ask.route == "rank":
+            body = decode(ask.body, _RANK)
+            candidates = body.candidates
+            if isinstance(candidates, list) and len(set(map(type, candidates))) > 1:
+                raise InvalidInput("candidates: all must be ids, or all must be objects", field="candidates")
+            return Query(
+                user=body.user,
+                context=body.context,
+                candidates=candidates,  # type: ignore[arg-type]  # one kind of elements, as was just checked
+                k=body.k,
+                variant=body.variant,
+                deadline=self._deadline(ask, body.deadline_ms),
+            )
+        wanted = decode(ask.body, _RECOMMEND)
+        return Query(
+            user=wanted.user,
+            context=wanted.context,
+            candidates=None,
+            k=wanted.k,
+            variant=wanted.variant,
+            deadline=self._deadline(ask, wanted.deadline_ms),
+            exclude=wanted.exclude,
+            exclude_seen=wanted.exclude_seen,
+        )
+
+    def _deadline(self, ask: Ask, deadline_ms: float | None) -> float:
+        return ask.received + (self._deadline_ms if deadline_ms is None else deadline_ms) / 1e3
+
+
+def _answer(ask: Ask, ranking: Ranking, total_ms: float) -> bytes:
+    timing = ranking.timing
+    return _ENCODE(
+        _Answer(
+            ask.request_id,
+            ask.model,
+            ranking.variant,
+            ranking.version,
+            ranking.degraded_reason is not None,
+            ranking.degraded_reason,
+            ranking.items,  # type: ignore[arg-type]
+            ranking.unknown_items,  # type: ignore[arg-type]
+            ranking.unknown_user,
+            _TimingMs(
+                round(timing.encode_ms, 3),
+                round(timing.queue_ms, 3),
+                round(timing.infer_ms, 3),
+                round(total_ms, 3),
+            ),
+        )
+    )

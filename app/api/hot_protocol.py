@@ -1,0 +1,221 @@
+"""The protocol's own way for the two hot routes: from the parsed bytes straight to app/api/hot.py and back.
+
+An ASGI application costs a request a task, an event and a dozen layers, together about as much as ranking a hundred
+candidates with a small model. What is not plainly a hot request (another method or path, a query, an escape, HTTP/1.0,
+a pipeline, a client that does not read) goes the ordinary way, where the same routes exist.
+"""
+
+import itertools
+import re
+import secrets
+import time
+from typing import Any, ClassVar, Protocol, cast
+
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from app.api.envelope import REQUEST_ID, announces_more, error_headers, error_payload, too_large
+from app.api.hot import Ask, Headers, Hot, Route
+from app.api.protocol import BoundedProtocol
+
+_HOT = re.compile(rb"/v1/models/([A-Za-z0-9._-]{1,64})/(rank|recommend)")
+# Ids of requests that bring none: of this process, and numbered.
+_OURS = secrets.token_hex(4)
+_NUMBERS = itertools.count()
+_CLOSE_ENOUGH_SECONDS = 0.001
+_BUSY = float("inf")
+_ROUTES: dict[bytes, Route] = {b"rank": "rank", b"recommend": "recommend"}
+
+
+class HotProtocol(BoundedProtocol):
+    """HTTP with a short way for hot requests."""
+
+    _heads: ClassVar[dict[int, object]] = {}
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        application = cast(FastAPI, self.config.app)
+        self.hot: Hot = application.state.hot
+        self._max_body_bytes: int = application.state.service.settings.max_body_bytes
+        self._read_at = 0.0
+        self._rests_since = _BUSY
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        self._read_at = time.perf_counter()
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """The head is there: which way does the request go?"""
+        matched = _HOT.fullmatch(self.url)
+        if matched is None or not self._is_plain():
+            super().on_headers_complete()
+            return
+        self.end_of_head()
+        model, route = matched.groups()
+        request_id, length = "", b"0"
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = value
+            elif name == b"x-request-id":
+                given = value.decode("latin-1")
+                request_id = given if REQUEST_ID.fullmatch(given) else ""
+        cycle = HotCycle(self, model.decode(), _ROUTES[route], request_id or f"{_OURS}{next(_NUMBERS):08x}")
+        self.cycle = cast(Any, cycle)
+        if announces_more(length.decode("latin-1"), self._max_body_bytes):
+            cycle.refuse_large(self._max_body_bytes)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        cycle: object = self.cycle
+        if not isinstance(cycle, HotCycle):
+            super().on_body(body)
+            return
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > self._max_body_bytes:
+            cycle.refuse_large(self._max_body_bytes)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        cycle: object = self.cycle
+        if not isinstance(cycle, HotCycle):
+            super().on_message_complete()
+        elif not cycle.response_complete:
+            cycle.begin(self._read_at)
+
+    def plain_head(self, status: int) -> bytes:
+        """The head of most answers, made once for each second's date."""
+        defaults = self.server_state.default_headers
+        kept = HotProtocol._heads
+        if kept.get(-1) is not defaults:  # uvicorn makes a new list every second
+            kept.clear()
+            kept[-1] = defaults
+        found = kept.get(status)
+        if found is None:
+            found = kept[status] = _head_of(status, defaults)
+        return cast(bytes, found)
+
+    def on_response_complete(self) -> None:
+        """The connection is free. One timer for many requests closes it when it has rested for long."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._rests_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again_in(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if it has rested for so long."""
+        self.timeout_keep_alive_task = None
+        if self._rests_since == _BUSY:
+            return  # when its request is answered, the timer is set again
+        left = self._rests_since + self.timeout_keep_alive - self.loop.time()
+        if left > _CLOSE_ENOUGH_SECONDS:
+            self._look_again_in(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended, and with it the timer."""
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Called for every piece of data: what has come is seen when the timer ends."""
+        self._rests_since = _BUSY
+
+    def _look_again_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _is_plain(self) -> bool:
+        parser = self.parser
+        return (
+            parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+            and not self.expect_100_continue
+            and not self.root_path
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+        )
+
+
+def _head_of(status: int, headers: Headers) -> bytes:
+    lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+    return STATUS_LINE[status] + lines + b"content-type: application/json\r\n"
+
+
+class _Event(Protocol):
+    def set(self) -> None: ...
+
+
+class _NobodyWaits:
+    def set(self) -> None:
+        """Nothing waits for a hot request's body."""
+
+
+class HotCycle:
+    """One hot request and its answer; what HttpToolsProtocol asks of a cycle, and no more."""
+
+    __slots__ = (
+        *("_hot", "_protocol", "body", "disconnected", "keep_alive", "model", "more_body"),
+        *("request_id", "response_complete", "route"),
+    )
+    message_event: _Event = _NobodyWaits()
+
+    def __init__(self, protocol: HotProtocol, model: str, route: Route, request_id: str) -> None:
+        self._protocol = protocol
+        self._hot = protocol.hot
+        self.model = model
+        self.route = route
+        self.body = bytearray()
+        self.more_body = True
+        self.keep_alive = protocol.parser.should_keep_alive()
+        self.disconnected = False
+        self.response_complete = False
+        self.request_id = request_id
+
+    def begin(self, received: float) -> None:
+        """The body is whole: have it answered."""
+        self.more_body = False
+        ask = Ask(self.route, self.model, self.body, self.request_id, received, self._is_gone, self.respond)
+        self._hot.answer(ask)
+
+    def refuse_large(self, most: int) -> None:
+        """Refuse a body that is larger than the service takes, before all of it has come."""
+        error = too_large(most)
+        self._hot.refuse(self.model, time.perf_counter(), error)
+        self.respond(error.status, error_payload(error), error_headers(error))
+
+    def respond(self, status: int, payload: bytes, headers: Headers) -> None:
+        """Write the answer; the connection is then free for the next request."""
+        if self.response_complete or self.disconnected:
+            return
+        protocol = self._protocol
+        plain = not headers and self.keep_alive
+        head = protocol.plain_head(status) if plain else self._head(status, headers)
+        protocol.transport.write(
+            b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (head, self.request_id.encode(), len(payload), payload)
+        )
+        self.response_complete = True
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()
+
+    def _head(self, status: int, headers: Headers) -> bytes:
+        """The head of an answer that is not like most."""
+        lines = [*self._protocol.server_state.default_headers, *headers]
+        closes = any(name == b"connection" for name, _ in headers)
+        if not self.keep_alive and not closes:
+            lines.append((b"connection", b"close"))
+        self.keep_alive = self.keep_alive and not closes
+        return _head_of(status, lines)
+
+    def _is_gone(self) -> bool:
+        return self.disconnected or self._protocol.transport.is_closing()

@@ -1,0 +1,96 @@
+"""One graph as the batcher sees it: how it is run, what its runs cost, and how many rows it pays to run together.
+
+Nothing here is assumed of the machine: the sizes are timed when a version is loaded.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from app.encoding import Array
+from app.serving.costs import RunCost
+from app.serving.query import Features
+from app.serving.session import Session
+
+SIZES = (1, 8, 64, 128, 256, 512, 1024)
+"""Row counts that are timed."""
+_ENOUGH_SECONDS = 0.02
+_REMEMBERED_RUNS = 8
+_NEAR_BEST = 1.1
+
+Part = tuple[Features, int, int]
+"""Rows from the first number up to the second, of one request."""
+
+
+class Lane:
+    """A session with what is known of its speed. `run_rows` is the number of rows that are best run together."""
+
+    def __init__(
+        self, session: Session, request_features: frozenset[str], cost: RunCost, run_rows: int
+    ) -> None:
+        self._session = session
+        self._request_features = request_features
+        self.cost = cost
+        self.run_rows = run_rows
+        self.last_run = float("-inf")
+        """When its last run ended, on the clock of time.perf_counter()."""
+        self.recent_rows: deque[int] = deque(maxlen=_REMEMBERED_RUNS)
+        """Sizes of its last runs."""
+
+    def run(self, parts: Sequence[Part]) -> list[Array]:
+        """Scores, float32 [rows], of each part. Raises what the session raises."""
+        self.recent_rows.append(min(self.run_rows, sum(stop - start for _, start, stop in parts)))
+        if len(parts) > 1:
+            return self._together(parts)
+        ((features, start, stop),) = parts
+        pieces = [
+            self._session.run(
+                self._rows(features, one, min(one + self.run_rows, stop)),
+                np.zeros(min(self.run_rows, stop - one), dtype=np.int64),
+            )
+            for one in range(start, stop, self.run_rows)
+        ]
+        return [pieces[0] if len(pieces) == 1 else np.concatenate(pieces)]
+
+    def _together(self, parts: Sequence[Part]) -> list[Array]:
+        """Several requests in one run; the batcher sees to it that they fit."""
+        inputs = [self._rows(*part) for part in parts]
+        counts = [stop - start for _, start, stop in parts]
+        joined = {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
+        row_request = np.repeat(np.arange(len(parts), dtype=np.int64), counts)
+        return np.split(self._session.run(joined, row_request), np.cumsum(counts)[:-1])
+
+    def _rows(self, features: Features, start: int, stop: int) -> Mapping[str, Array]:
+        """These rows with all request features."""
+        if stop - start == features.rows:
+            return features.inputs
+        return {
+            name: values if name in self._request_features else values[start:stop]
+            for name, values in features.inputs.items()
+        }
+
+
+def time_runs(
+    run: Callable[[int], object], sizes: Sequence[int] = SIZES, repeats: int = 5
+) -> list[tuple[int, float]]:
+    """The rows and the least seconds of a run at each size, taken in turns; slow sizes are timed less often."""
+    least: dict[int, float] = {}
+    for _ in range(repeats):
+        for rows in sizes:
+            if least.get(rows, 0.0) > _ENOUGH_SECONDS:
+                continue
+            started = time.perf_counter()
+            run(rows)
+            seconds = time.perf_counter() - started
+            least[rows] = min(seconds, least.get(rows, seconds))
+    return sorted(least.items())
+
+
+def best_run_rows(timings: Sequence[tuple[int, float]], most: int) -> int:
+    """The fewest rows, at most `most`, whose run costs about the least for each row."""
+    allowed = [(rows, seconds) for rows, seconds in timings if rows <= most] or [timings[0]]
+    least = min(seconds / rows for rows, seconds in allowed)
+    chosen = next(rows for rows, seconds in allowed if seconds / rows <= _NEAR_BEST * least)
+    return min(most, chosen)

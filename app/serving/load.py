@@ -1,0 +1,39 @@
+"""How much is asked of a model at present: requests and candidate rows that come in a second."""
+
+import math
+import time
+
+from app.serving.costs import RunCost
+
+_REMEMBERED_SECONDS = 0.5
+
+
+class Load:
+    """Counts what comes, answered or not; what came before the last half second or so is forgotten."""
+
+    def __init__(self) -> None:
+        self._requests = 0.0
+        self._rows = 0.0
+        self._at = time.perf_counter()
+
+    def note(self, rows: int) -> None:
+        """A request for so many rows has come."""
+        self._fade()
+        self._requests += 1.0
+        self._rows += rows
+
+    def utilization(self, cost: RunCost, request_seconds: float) -> float:
+        """The share of a worker's time that all this would take at such a cost; more than 1 cannot be done.
+
+        `request_seconds` is what each request takes besides its run.
+        """
+        self._fade()
+        rows = self._rows / max(self._requests, 1e-9)
+        return self._requests / _REMEMBERED_SECONDS * (request_seconds + cost.seconds(round(rows)))
+
+    def _fade(self) -> None:
+        now = time.perf_counter()
+        kept = math.exp((self._at - now) / _REMEMBERED_SECONDS)
+        self._requests *= kept
+        self._rows *= kept
+        self._at = now

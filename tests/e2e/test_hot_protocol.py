@@ -1,0 +1,216 @@
+"""The short way of hot requests and the ordinary way give the same answers, on real connections."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.e2e.running import running
+from tests.processes import WAIT_SECONDS, Service
+from tests.small_model import NAME, SmallModel
+
+RANK = f"/v1/models/{NAME}/rank"
+RECOMMEND = f"/v1/models/{NAME}/recommend"
+ORDINARY = "?ordinary"
+"""A query makes a request go the ordinary way."""
+BODY = b'{"user": {"user_id": "u1"}, "candidates": ["i1", "i2", "nobody"]}'
+
+
+@pytest.fixture(scope="module")
+def served(small_model: SmallModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(
+        small_model.copy(tmp_path_factory.mktemp("hot")), compressor=False, max_body_bytes=100_000
+    ) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def client(served: Service) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=served.url, timeout=WAIT_SECONDS) as one:
+        yield one
+
+
+def connect(served: Service) -> socket.socket:
+    url = httpx2.URL(served.url)
+    return socket.create_connection((url.host, url.port or 80), timeout=WAIT_SECONDS)
+
+
+def request(path: str = RANK, body: bytes = BODY, *headers: str, version: str = "1.1") -> bytes:
+    lines = [f"POST {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def read_answers(connection: socket.socket, count: int) -> list[tuple[int, dict[str, str], Any]]:
+    """So many answers: status, headers and JSON body."""
+    found: list[tuple[int, dict[str, str], Any]] = []
+    data = b""
+    while len(found) < count:
+        while b"\r\n\r\n" not in data:
+            data += _more(connection)
+        head, _, data = data.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        length = int(headers["content-length"])
+        while len(data) < length:
+            data += _more(connection)
+        found.append((int(first.split()[1]), headers, json.loads(data[:length])))
+        data = data[length:]
+    assert data == b""
+    return found
+
+
+def _more(connection: socket.socket) -> bytes:
+    received = connection.recv(65536)
+    assert received, "the connection was closed"
+    return received
+
+
+def told(response: httpx2.Response) -> tuple[int, Any]:
+    """Status and body without what differs from request to request."""
+    content = response.json()
+    for name in ("request_id", "timing_ms"):
+        content.pop(name, None)
+    return response.status_code, content
+
+
+BODIES = [
+    BODY,
+    b'{"user": {"user_id": "nobody"}, "candidates": {"item_id": ["i1"], "price": [2.5]}, "k": 1}',
+    b'{"candidates": [{"item_id": "new", "price": 1}, {"item_id": "i3"}], "variant": "baseline"}',
+    b'{"candidates": []}',
+    b'{"candidates": ["i1", "i1"]}',
+    b'{"candidates": ["i1", {"item_id": "i2"}]}',
+    b'{"candidates": ["i1"], "variant": "nope"}',
+    b'{"candidates": ["i1"], "deadline_ms": 1e-9}',
+    b'{"candidates": ["i1"], "k": 0}',
+    b'{"user": {}, "exclude": ["i1"], "k": 3}',
+    b"",
+    b"nothing",
+    b"[" * 5000,
+    b'{"candidates": ["\\ud800"]}',
+    b'{"candidates": ["\xff"]}',
+    b" " * 100_000 + BODY,
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("path", [RANK, RECOMMEND, "/v1/models/nothing/rank"])
+def test_both_ways_give_the_same_answer(client: httpx2.Client, path: str, body: bytes) -> None:
+    short, ordinary = (client.post(path + way, content=body) for way in ("", ORDINARY))
+    assert told(short) == told(ordinary)
+    same = ("content-type", "retry-after", "connection")
+    assert [short.headers.get(name) for name in same] == [ordinary.headers.get(name) for name in same]
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["i1", "i2", "u1", "", "price"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["user", "candidates", "item_id", "user_id", "k", "variant", "price", "context"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(JSON)
+def test_both_ways_agree_on_whatever_comes(client: httpx2.Client, content: Any) -> None:
+    body = json.dumps(content).encode()
+    short, ordinary = (client.post(RANK + way, content=body) for way in ("", ORDINARY))
+    assert told(short) == told(ordinary)
+    assert short.status_code < 500
+
+
+def test_a_connection_is_kept_and_every_answer_has_its_own_id(served: Service) -> None:
+    with connect(served) as one:
+        for number in range(3):
+            one.sendall(request(RANK, BODY, f"X-Request-ID: ask-{number}"))
+            ((status, headers, content),) = read_answers(one, 1)
+            assert (status, headers["x-request-id"], content["request_id"]) == (200, *[f"ask-{number}"] * 2)
+            assert "date" in headers
+        one.sendall(request(RANK, BODY, "X-Request-ID: not ok!"))
+        ((_, headers, _),) = read_answers(one, 1)
+        assert len(headers["x-request-id"]) == 16
+
+
+def test_requests_sent_without_waiting_are_answered_in_order(served: Service) -> None:
+    paths = [RANK, "/v1/models/nothing/rank", RECOMMEND, RANK + ORDINARY, RANK]
+    bodies = [BODY, BODY, b"{}", BODY, BODY]
+    with connect(served) as one:
+        asks = [
+            request(path, body, f"X-Request-ID: {n}")
+            for n, (path, body) in enumerate(zip(paths, bodies, strict=True))
+        ]
+        one.sendall(b"".join(asks))
+        found = read_answers(one, len(asks))
+    assert [headers["x-request-id"] for _, headers, _ in found] == ["0", "1", "2", "3", "4"]
+    assert [status for status, _, _ in found] == [200, 404, 200, 200, 200]
+
+
+def test_a_request_in_pieces_and_one_in_chunks_are_whole(served: Service) -> None:
+    with connect(served) as one:
+        whole = request()
+        for start in range(0, len(whole), 7):
+            one.sendall(whole[start : start + 7])
+            time.sleep(0.001)
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (BODY[:5], BODY[5:]))
+        head = f"POST {RANK} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        (first,) = read_answers(one, 1)
+        one.sendall(head + chunks + b"0\r\n\r\n")
+        (second,) = read_answers(one, 1)
+    assert (first[0], second[0]) == (200, 200)
+    assert first[2]["items"] == second[2]["items"]
+
+
+@pytest.mark.parametrize("ask", [request(RANK, BODY, "Connection: close"), request(version="1.0")])
+def test_a_connection_that_should_close_does(served: Service, ask: bytes) -> None:
+    with connect(served) as one:
+        one.sendall(ask)
+        ((status, headers, _),) = read_answers(one, 1)
+        assert (status, headers["connection"]) == (200, "close")
+        assert one.recv(1) == b""
+
+
+def test_a_body_that_announces_or_is_too_much_is_refused_and_the_connection_closed(served: Service) -> None:
+    announced = f"POST {RANK} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n".encode()
+    head = f"POST {RANK} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    endless = head + b"186a1\r\n" + b"a" * 100_001
+    for ask in (announced.replace(b"9" * 23, b"100001"), endless):
+        with connect(served) as one:
+            one.sendall(ask)
+            ((status, headers, content),) = read_answers(one, 1)
+            assert (status, headers["connection"]) == (413, "close")
+            assert content["error"]["code"] == "body_too_large"
+            assert one.recv(1) == b""
+
+
+def test_clients_that_leave_are_counted_and_disturb_nobody(served: Service, client: httpx2.Client) -> None:
+    for number in range(20):
+        with connect(served) as one:
+            ask = request()
+            one.sendall(ask[: len(ask) - number])
+    assert client.post(RANK, content=BODY).status_code == 200
+    assert 'outcome="internal"' not in client.get("/metrics").text
+
+
+def test_the_ordinary_way_exists_for_what_is_not_plain(client: httpx2.Client) -> None:
+    assert (
+        client.post(f"/v1/models/{NAME[0]}%{ord(NAME[1]):02x}{NAME[2:]}/rank", content=BODY).status_code
+        == 200
+    )
+    assert client.get(RANK).status_code == 405
+    assert client.post(RANK, content=BODY, headers={"Expect": "100-continue"}).status_code == 200

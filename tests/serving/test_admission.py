@@ -1,0 +1,118 @@
+"""Who is let into the queue, by what is predicted and by what was learned."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from app.errors import DeadlineExceeded, Overloaded
+from app.serving.admission import Admission
+from app.serving.batcher import Batcher
+from app.serving.costs import RunCost
+from app.serving.lane import Lane
+from app.serving.load import Load
+from app.serving.query import Features
+
+from tests.serving.held import Adding
+
+
+class Scene:
+    """A worker whose runs take 10 ms and 1 ms for each row, as far as it knows."""
+
+    def __init__(self, executor: ThreadPoolExecutor, max_queue: int = 100) -> None:
+        self.lane = Lane(
+            Adding(), frozenset({"base"}), RunCost([(1, 0.011), (100, 0.110), (1000, 1.010)]), 10
+        )
+        self.lane.last_run = math.inf  # it is not tried again for having rested
+        self.batcher = Batcher(executor)
+        self.admission = Admission(self.batcher, max_queue)
+
+    def send(self) -> asyncio.Task[object]:
+        inputs = {"base": np.zeros(1, np.float32), "value": np.zeros(1, np.float32)}
+        return asyncio.create_task(self.batcher.score(self.lane, Features(inputs, 1), math.inf))
+
+    def check(self, rows: int, seconds: float) -> None:
+        self.admission.check(self.lane, rows, time.perf_counter() + seconds)
+
+
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(max_workers=1) as one:
+        yield one
+
+
+def play(scene: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(scene(), 60)
+
+    asyncio.run(bounded())
+
+
+def test_what_can_be_answered_in_time_is_let_in_and_what_cannot_is_refused_at_once(
+    executor: ThreadPoolExecutor,
+) -> None:
+    scene = Scene(executor)
+    scene.check(1, 0.05)
+    assert scene.admission.meets(scene.lane, 1, time.perf_counter() + 0.05)
+    with pytest.raises(DeadlineExceeded, match=r"^the answer would take about 1\.01e\+03 ms, and 100 ms are"):
+        scene.check(1000, 0.1)
+    assert not scene.admission.meets(scene.lane, 1000, time.perf_counter() + 0.1)
+    with pytest.raises(DeadlineExceeded, match="the deadline passed before"):
+        scene.check(1, -0.1)
+
+
+def test_what_would_be_in_time_but_for_the_queue_is_overload(executor: ThreadPoolExecutor) -> None:
+    async def scene() -> None:
+        one = Scene(executor)
+        waiting = [one.send() for _ in range(5)]
+        await asyncio.sleep(0)
+        one.check(1, 0.2)
+        with pytest.raises(Overloaded, match="try again later"):
+            one.check(1, 0.03)
+        await asyncio.gather(*waiting)
+
+    play(scene)
+
+
+def test_a_full_queue_refuses_whatever_the_deadline(executor: ThreadPoolExecutor) -> None:
+    async def scene() -> None:
+        one = Scene(executor, max_queue=2)
+        waiting = [one.send(), one.send()]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="2 requests are waiting already"):
+            one.check(1, math.inf)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+        one.check(1, math.inf)
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    play(scene)
+
+
+def test_a_graph_that_has_rested_is_tried_again_whatever_is_predicted(executor: ThreadPoolExecutor) -> None:
+    scene = Scene(executor)
+    scene.lane.last_run = time.perf_counter() - 1
+    scene.check(1000, 0.1)
+
+
+def test_predictions_that_were_too_low_are_corrected(executor: ThreadPoolExecutor) -> None:
+    scene = Scene(executor)
+    before = scene.admission.seconds(scene.lane, 100)
+    for _ in range(200):
+        scene.admission.note(scene.admission.seconds(scene.lane, 100), 3 * before)
+    assert scene.admission.seconds(scene.lane, 100) == pytest.approx(3 * before, rel=0.05)
+    for _ in range(200):
+        scene.admission.note(scene.admission.seconds(scene.lane, 100), before)
+    assert scene.admission.seconds(scene.lane, 100) == pytest.approx(before, rel=0.05)
+
+
+def test_the_load_is_the_share_of_time_that_what_comes_would_take() -> None:
+    load, cost = Load(), RunCost([(1, 0.001), (1000, 0.001)])
+    assert load.utilization(cost, 0.0) == 0
+    for _ in range(100):
+        load.note(10)
+    # A hundred at once are two hundred a second to a memory of half a second.
+    assert load.utilization(cost, 0.001) == pytest.approx(0.4, rel=0.05)
