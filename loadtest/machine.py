@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -50,17 +51,49 @@ def _commit() -> str:
 
 def memory_of_tree(pid: int) -> dict[str, int]:
     """Resident and proportional bytes of a process and everything below it."""
-    total = {"resident_bytes": 0, "proportional_bytes": 0, "processes": 0}
+    each = memory_of_processes(pid)
+    total = {kind: sum(one[kind] for one in each) for kind in ("resident_bytes", "proportional_bytes")}
+    return {**total, "processes": len(each)}
+
+
+def memory_of_processes(pid: int) -> list[dict[str, int]]:
+    """Resident, proportional and private bytes of each process of a tree."""
+    found = []
     for one in tree_of(pid):
         try:
             rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        fields = {line.split(":")[0]: line.split()[1] for line in rollup.splitlines()[1:]}
-        total["resident_bytes"] += int(fields["Rss"]) * 1024
-        total["proportional_bytes"] += int(fields["Pss"]) * 1024
-        total["processes"] += 1
+        kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
+        found.append(
+            {
+                "resident_bytes": kilobytes["Rss"] * 1024,
+                "proportional_bytes": kilobytes["Pss"] * 1024,
+                "private_bytes": (kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]) * 1024,
+            }
+        )
+    return found
+
+
+def resident_of_tree(pid: int) -> int:
+    """Resident bytes of a process and everything below it, shared pages in each; cheap enough to be asked often."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = 0
+    for one in tree_of(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * page
     return total
+
+
+def compressor_cpu_seconds(pid: int) -> float:
+    """Seconds of processor time that the compressor's process below `pid` has taken so far; 0 without one."""
+    ticks = 0
+    for one in tree_of(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"compressor" in Path(f"/proc/{one}/cmdline").read_bytes():
+                fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def tree_of(pid: int) -> list[int]:
