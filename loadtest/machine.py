@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "i8mm")
+_MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ ")
 _VERSIONS = ("onnxruntime", "fastapi", "uvicorn", "numpy")
 
 
@@ -72,6 +74,22 @@ def memory_of_processes(pid: int) -> list[dict[str, int]]:
                 "private_bytes": (kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]) * 1024,
             }
         )
+    return found
+
+
+def mapped_of_tree(pid: int, file_name: str) -> list[int]:
+    """For each process of a tree that maps a file of that name: how many of the file's bytes it has touched."""
+    found = []
+    for one in tree_of(pid):
+        touched, within = 0, False
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for line in Path(f"/proc/{one}/smaps").read_text().splitlines():
+                if _MAPPING.match(line):
+                    within = line.endswith(f"/{file_name}")
+                elif within and line.startswith("Rss:"):
+                    touched += int(line.split()[1]) * 1024
+        if touched:
+            found.append(touched)
     return found
 
 

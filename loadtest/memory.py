@@ -9,13 +9,15 @@ from typing import Any
 from rich.console import Console
 
 from loadtest.bars import failures_of, memory_bar, ratio
-from loadtest.machine import memory_of_processes, memory_of_tree
+from loadtest.machine import mapped_of_tree, memory_of_processes, memory_of_tree
 from loadtest.measure import Load, Material, as_json, run
 from loadtest.memory_model import LargeModel, body_of
 from loadtest.prepare import WORK, Prepared
 from loadtest.servers import started
 from loadtest.service import service
 
+WEIGHTS_FILE = "model.onnx.data"
+"""Of the store: the table, and little else."""
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -70,6 +72,7 @@ def _served(prepared: Prepared, workers: int, plan: MemoryPlan, material: Materi
             "memory_at_rest": at_rest,
             "memory": memory_of_tree(running.process.pid),
             "processes": memory_of_processes(running.process.pid),
+            "table_touched_bytes": mapped_of_tree(running.process.pid, WEIGHTS_FILE),
         }
     proportional = found["memory"]["proportional_bytes"] / 1e6
     _CONSOLE.print(f"{workers} workers: {proportional:,.0f} MB, {failures_of(found['outcomes'])} failures")

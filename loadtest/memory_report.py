@@ -14,7 +14,7 @@ def memory_table(result: Result) -> str:
         *head(
             [
                 *("Workers", "PSS MB", "of one worker", "RSS MB", "private MB", "PSS MB before the load"),
-                *("processes", "requests", "failures"),
+                *("of the table touched by each", "processes", "requests", "failures"),
             ]
         ),
     ]
@@ -26,6 +26,8 @@ def memory_table(result: Result) -> str:
         sizes = [memory["resident_bytes"], private, one["memory_at_rest"]["proportional_bytes"]]
         cells = [workers, f"{memory['proportional_bytes'] / 1e6:,.0f}", times]
         cells += [f"{size / 1e6:,.0f}" for size in sizes]
+        touched = (f"{size / result['table_bytes']:.0%}" for size in one["table_touched_bytes"])
+        cells.append(", ".join(touched) or "not mapped")
         cells += [str(memory["processes"]), f"{one['requests']:,}", str(failures_of(one["outcomes"]))]
         lines.append(row(cells))
     return "\n".join(lines)
