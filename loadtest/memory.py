@@ -1,6 +1,7 @@
 """What several workers cost in memory when the model is large: one table of a gigabyte, touched all over."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from loadtest.bars import failures_of, memory_bar, ratio
 from loadtest.machine import mapped_of_tree, memory_of_processes, memory_of_tree
-from loadtest.measure import Load, Material, as_json, run
+from loadtest.measure import Load, Material, run
 from loadtest.memory_model import LargeModel, body_of
 from loadtest.prepare import WORK, Prepared
 from loadtest.servers import started
@@ -30,9 +31,12 @@ class MemoryPlan:
     asks: int = 256
     candidates: int = 1000
     """Of each request: so many random rows."""
-    seconds_for_each_worker: float = 8.0
-    connections_for_each_worker: int = 8
-    """A connection stays with the worker that took it: with several for each, all workers get some."""
+    connections_for_each_worker: int = 2
+    turn_seconds: float = 3.0
+    most_turns: int = 20
+    """A connection stays with the worker that took it, and some workers take none for a while: turns with connections
+    of their own follow one another until every worker has touched the table."""
+    touched_share: float = 0.95
     k: int = 10
     cores: frozenset[int] = frozenset({0, 1})
 
@@ -61,18 +65,23 @@ def _served(prepared: Prepared, workers: int, plan: MemoryPlan, material: Materi
     load = Load(
         "random rows",
         connections=workers * plan.connections_for_each_worker,
-        seconds=workers * plan.seconds_for_each_worker,
+        seconds=plan.turn_seconds,
         mix=((plan.candidates, 1.0),),
     )
+    outcomes: Counter[str] = Counter()
     with started(server, prepared, material.asks[0], plan.cores) as running:
-        at_rest = running.memory()
-        samples = run(running, load, material, seed=0)
+        pid, at_rest = running.process.pid, running.memory()
+        for turn in range(plan.most_turns):
+            outcomes.update(run(running, load, material, seed=turn).summary().outcomes)
+            touched = mapped_of_tree(pid, WEIGHTS_FILE)
+            if sum(one >= plan.touched_share * plan.table_bytes for one in touched) >= workers:
+                break
         found = {
-            **as_json(samples),
+            "outcomes": dict(outcomes),
             "memory_at_rest": at_rest,
-            "memory": memory_of_tree(running.process.pid),
-            "processes": memory_of_processes(running.process.pid),
-            "table_touched_bytes": mapped_of_tree(running.process.pid, WEIGHTS_FILE),
+            "memory": memory_of_tree(pid),
+            "processes": memory_of_processes(pid),
+            "table_touched_bytes": touched,
         }
     proportional = found["memory"]["proportional_bytes"] / 1e6
     _CONSOLE.print(f"{workers} workers: {proportional:,.0f} MB, {failures_of(found['outcomes'])} failures")

@@ -28,6 +28,10 @@ def memory_table(result: Result) -> str:
         cells += [f"{size / 1e6:,.0f}" for size in sizes]
         touched = (f"{size / result['table_bytes']:.0%}" for size in one["table_touched_bytes"])
         cells.append(", ".join(touched) or "not mapped")
-        cells += [str(memory["processes"]), f"{one['requests']:,}", str(failures_of(one["outcomes"]))]
+        cells += [
+            str(memory["processes"]),
+            f"{sum(one['outcomes'].values()):,}",
+            str(failures_of(one["outcomes"])),
+        ]
         lines.append(row(cells))
     return "\n".join(lines)
