@@ -27,7 +27,7 @@ check: setup
 test: check
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
-# Our own service alone, about 4 minutes.
+# Our own service alone, about 5 minutes.
 loadtest: setup
 	$(BIN)/python -m loadtest $(ARGS)
 

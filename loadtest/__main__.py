@@ -8,28 +8,40 @@ import typer
 from rich.console import Console
 
 from loadtest import report as reports
+from loadtest.bars_report import in_words
 from loadtest.compare import Bench, compare
+from loadtest.demo import RATES, measure_demo
 from loadtest.install import install
+from loadtest.memory import MemoryPlan, measure_memory
 from loadtest.other_generators import reach
-from loadtest.ourselves import Cores, cold_starts, run_scenarios
+from loadtest.ourselves import cold_starts, run_scenarios
+from loadtest.overload import AUTO, BASELINE, OverloadPlan, measure_overload
 from loadtest.prepare import BENCH, Prepared, place_of, prepare
+from loadtest.recompression import RecompressionPlan, measure_recompression
 from loadtest.results import write
-from loadtest.scenarios import SHORT, soak
+from loadtest.scenarios import MIX, ONE_HUNDRED, SHORT, soak
 from loadtest.selfcheck import self_check
+from loadtest.service import Cores
+from loadtest.swaps import SwapPlan, measure_swaps
 
 app = typer.Typer(add_completion=False, help=__doc__)
 _CONSOLE = Console(highlight=False, soft_wrap=True)
 _INT8 = "int8-static"
+_DEMO = "movielens"
+_MIXES = {"100": ONE_HUNDRED, "mlperf": MIX}
 
 Model = Annotated[
     str, typer.Option(help="`bench`, which is made when it is needed, or a model of the store.")
 ]
 Variant = Annotated[str, typer.Option(help="The variant to measure.")]
+Only = Annotated[str, typer.Option(help="Names of peers with commas between; all without any.")]
+Rounds = Annotated[int, typer.Option(min=1, max=50)]
+TurnSeconds = Annotated[float, typer.Option(min=0.5, max=60, help="Of each turn.")]
 
 
 @app.callback(invoke_without_command=True)
 def short(context: typer.Context) -> None:
-    """Without a command: our own service through every scenario, about 4 minutes."""
+    """Without a command: our own service through every scenario, about 5 minutes."""
     if context.invoked_subcommand is None:
         ours()
 
@@ -47,23 +59,95 @@ def long(
     variant: Variant = _INT8,
     minutes: Annotated[float, typer.Option(min=0.1, max=120)] = 10.0,
 ) -> None:
-    """Our own service at half of its capacity for a long time."""
+    """Our own service at half of its capacity for a long time: failed requests, growth of memory."""
     _wrote("soak", run_scenarios(_prepared(model, variant), soak(minutes), Cores()))
+
+
+@app.command()
+def overload(
+    model: Model = _DEMO,
+    one: Annotated[
+        str, typer.Option(help="The second form's variant; `auto`: the ladder's own choice.")
+    ] = AUTO,
+    mix: Annotated[
+        str, typer.Option(help="Candidates: `100`, or `mlperf`, a mix with a mean of 270.")
+    ] = "100",
+    deadline_ms: Annotated[float, typer.Option(min=1, max=10_000)] = OverloadPlan.deadline_ms,
+    seconds: TurnSeconds = OverloadPlan.seconds,
+    bar_seconds: Annotated[
+        float, typer.Option(min=0, max=600, help="Of each form at 3 times its capacity; 0: none.")
+    ] = OverloadPlan.bar_seconds,
+) -> None:
+    """0.2 to 4 times the capacity with a deadline: fp32 only, one variant only, and the ladder, in turns; 7 minutes."""
+    if mix not in _MIXES:
+        raise typer.BadParameter(f"there is no mix {mix!r}; there are: {', '.join(_MIXES)}")
+    plan = OverloadPlan(mix=_MIXES[mix], deadline_ms=deadline_ms, seconds=seconds, bar_seconds=bar_seconds)
+    _wrote("overload", measure_overload(_prepared(model, BASELINE), plan, one, Cores()))
+
+
+@app.command()
+def swaps(
+    model: Model = BENCH,
+    variant: Variant = _INT8,
+    count: Annotated[int, typer.Option(min=1, max=10_000)] = SwapPlan.count,
+    poll_seconds: Annotated[
+        float, typer.Option(min=0.01, max=10, help="How often the worker looks for new versions.")
+    ] = SwapPlan.poll_seconds,
+) -> None:
+    """Hot swaps under load, each as soon as the worker has taken up the one before; some minutes for 1,000."""
+    plan = SwapPlan(count=count, poll_seconds=poll_seconds)
+    _wrote("swaps", measure_swaps(_prepared(model, variant), plan, Cores()))
+
+
+@app.command()
+def recompression(
+    model: Model = BENCH,
+    variant: Variant = _INT8,
+    rounds: Rounds = RecompressionPlan.rounds,
+    seconds: TurnSeconds = RecompressionPlan.seconds,
+) -> None:
+    """Full load on both cores, quiet and with a recompression beside it, in turns; 3 minutes."""
+    plan = RecompressionPlan(rounds=rounds, seconds=seconds)
+    _wrote("recompression", measure_recompression(_prepared(model, variant), plan))
+
+
+@app.command()
+def memory(
+    gigabytes: Annotated[float, typer.Option(min=0.01, max=16, help="Of the table (10^9 bytes).")] = 1.0,
+    workers: Annotated[str, typer.Option(help="Numbers of workers with commas between.")] = "1,2,4",
+) -> None:
+    """Proportional memory of several workers that serve one large table; 3 minutes, and 3 GB of disk for each GB."""
+    numbers = tuple(int(one) for one in workers.split(","))
+    os.sched_setaffinity(0, {Cores().client})
+    _wrote("memory", measure_memory(MemoryPlan(table_bytes=int(gigabytes * 1e9), workers=numbers)))
+
+
+@app.command()
+def demo(
+    model: Model = _DEMO,
+    asked: Annotated[str, typer.Option("--ours", help="What Slimrank is asked for.")] = AUTO,
+    variant: Annotated[str, typer.Option(help="What the peers serve.")] = BASELINE,
+    only: Only = "",
+    rounds: Rounds = Bench.rounds,
+    seconds: TurnSeconds = Bench.seconds,
+) -> None:
+    """The demo's best variant on Slimrank beside its baseline on the peers and an empty route, in turns; 15 minutes."""
+    bench = replace(Bench(), rounds=rounds, seconds=seconds, rates=RATES)
+    _wrote("demo", measure_demo(_prepared(model, variant), bench, _names(only), asked))
 
 
 @app.command()
 def peers(
     model: Model = BENCH,
     variants: Annotated[str, typer.Option(help="Variants with commas between.")] = f"baseline,{_INT8}",
-    only: Annotated[str, typer.Option(help="Names of peers with commas between; all without any.")] = "",
-    rounds: Annotated[int, typer.Option(min=1, max=50)] = Bench.rounds,
-    seconds: Annotated[float, typer.Option(min=0.5, max=60, help="Of each turn.")] = Bench.seconds,
+    only: Only = "",
+    rounds: Rounds = Bench.rounds,
+    seconds: TurnSeconds = Bench.seconds,
 ) -> None:
     """Every installed peer beside us: same graph, same requests, one core, in turns."""
-    names = [name.strip() for name in only.split(",") if name.strip()]
     bench = replace(Bench(), rounds=rounds, seconds=seconds)
     for variant in variants.split(","):
-        _wrote(f"peers-{model}-{variant}", compare(_prepared(model, variant), bench, names))
+        _wrote(f"peers-{model}-{variant}", compare(_prepared(model, variant), bench, _names(only)))
 
 
 @app.command()
@@ -95,6 +179,10 @@ def report() -> None:
         _CONSOLE.print(f"wrote {path}")
 
 
+def _names(only: str) -> list[str]:
+    return [name.strip() for name in only.split(",") if name.strip()]
+
+
 def _prepared(model: str, variant: str) -> Prepared:
     prepared = prepare(place_of(model), variant)
     os.sched_setaffinity(0, {Bench().client_core})
@@ -102,6 +190,8 @@ def _prepared(model: str, variant: str) -> Prepared:
 
 
 def _wrote(kind: str, content: dict[str, object]) -> None:
+    for bar in content.get("bars", []):  # type: ignore[attr-defined]
+        _CONSOLE.print(in_words(bar))
     _CONSOLE.print(f"wrote {write(kind, content)}")
 
 

@@ -1,14 +1,15 @@
 """What an operator does while load is on: recompress, and let other versions become active."""
 
 import json
-import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from loadtest.alongside import Side, alongside
 
 KEY = "a-key-for-the-load-test"
 _SWAP_SECONDS = 0.2
@@ -25,6 +26,11 @@ class Admin:
     versions: Path
     """The variant's folder in the store; a folder for each version."""
 
+    @property
+    def variant(self) -> str:
+        """The variant that is made again and swapped."""
+        return self.versions.name
+
     def wait_for_jobs(self) -> None:
         """A store that is not up to date is made so first: only what a scenario asks for may run beside it."""
         deadline = time.monotonic() + _JOBS_SECONDS
@@ -33,56 +39,77 @@ class Admin:
                 raise SystemExit(f"the compression of {self.model} did not end in {_JOBS_SECONDS:.0f} s")
             time.sleep(1)
 
-    @contextmanager
-    def beside(self, what: str) -> Iterator[dict[str, Any]]:
-        """Do "recompression", "swaps" or "nothing" until the block ends; gives what happened, complete after it."""
-        notes: dict[str, Any] = {}
-        if what == "nothing":
-            yield notes
-            return
-        work = {"recompression": self._recompress, "swaps": self._swap}[what]
-        stop = threading.Event()
-        thread = threading.Thread(target=work, args=(stop, notes), daemon=True)
-        thread.start()
-        try:
-            yield notes
-        finally:
-            stop.set()
-            thread.join(30)
+    def make_second_version(self) -> list[str]:
+        """Versions of equal inputs, two at least: where there is one, the variant is made again, and waited for.
 
-    def _recompress(self, stop: threading.Event, notes: dict[str, Any]) -> None:
-        """Make the variant again and again; how often that succeeded is noted."""
-        notes["jobs_succeeded"] = notes["jobs_failed"] = 0
-        body = {"recipes": [self.versions.name], "force": True}
-        while not stop.is_set():
-            job = self._ask(f"/admin/models/{self.model}/compress", body)["id"]
-            state = "queued"
-            while not stop.wait(0.5) and state in _UNDER_WAY:
-                state = self._ask(f"/admin/jobs/{job}")["state"]
-            notes["jobs_succeeded"] += state == "succeeded"
-            notes["jobs_failed"] += state == "failed"
-        # The last one is not waited for, and nothing that follows may run beside it.
-        if state in _UNDER_WAY:
-            self._ask(f"/admin/jobs/{job}", method="DELETE")
+        Raises SystemExit when that fails.
+        """
+        if len(self.equal_versions()) < 2:
+            job = self._compress()
             self.wait_for_jobs()
+            ended = self._ask(f"/admin/jobs/{job}")
+            if ended["state"] != "succeeded" or len(self.equal_versions()) < 2:
+                why = ended["error"] or f"the job {ended['state']}"
+                raise SystemExit(f"there is no second version of {self.model}/{self.variant}: {why}")
+        return self.equal_versions()
 
-    def _swap(self, stop: threading.Event, notes: dict[str, Any]) -> None:
-        """Let the variant's other version become active, over and over: each is loaded, warmed and swapped in."""
-        published = self._equal_versions()
-        notes["swaps"], notes["versions"] = 0, len(published)
-        # With one version there is nothing to swap, and the report shows it: no recompression ended in time before.
-        while len(published) > 1 and not stop.wait(_SWAP_SECONDS):
-            wanted = {"variant": self.versions.name, "version": published[notes["swaps"] % len(published)]}
-            self._ask(f"/admin/models/{self.model}/activate", wanted)
-            notes["swaps"] += 1
+    def beside(self, what: str) -> AbstractContextManager[dict[str, Any]]:
+        """Do "recompression", "swaps" or "nothing" until the block ends; gives what happened, complete after it."""
+        works: dict[str, Callable[[Side], None]] = {"recompression": self._recompress, "swaps": self._swap}
+        return nullcontext({}) if what == "nothing" else alongside(works[what])
 
-    def _equal_versions(self) -> list[str]:
+    def activate(self, version: str) -> None:
+        """Let a version of the variant serve; the workers take it up when they notice."""
+        self._ask(f"/admin/models/{self.model}/activate", {"variant": self.variant, "version": version})
+
+    def loaded_version(self) -> str | None:
+        """The version of the variant that the worker which answers has in memory."""
+        loaded = self._ask("/health/ready")["models"][self.model]["loaded"]
+        version: str | None = loaded.get(self.variant)
+        return version
+
+    def equal_versions(self) -> list[str]:
         """Versions that were made of the same inputs as the newest: all of them give the same scores."""
         made = {}
         for path in sorted(self.versions.iterdir(), key=lambda one: one.stat().st_mtime):
             made[path.name] = json.loads((path / "manifest.json").read_text())["inputs_sha256"]
         newest = list(made.values())[-1]
         return [name for name, inputs in made.items() if inputs == newest]
+
+    def _compress(self) -> str:
+        body = {"recipes": [self.variant], "force": True}
+        job: str = self._ask(f"/admin/models/{self.model}/compress", body)["id"]
+        return job
+
+    def _recompress(self, side: Side) -> None:
+        """Make the variant again and again; notes how often that succeeded, and when a job was running."""
+        side.notes.update(jobs_succeeded=0, jobs_failed=0, running_spans=[])
+        while not side.stop.is_set():
+            job = self._ask(f"/admin/jobs/{self._compress()}")
+            while job["state"] in _UNDER_WAY and not side.stop.wait(0.2):
+                job = self._ask(f"/admin/jobs/{job['id']}")
+                if job["state"] == "running":
+                    side.begun.set()
+            if job["started_unix_seconds"] is not None:
+                ended = job["finished_unix_seconds"] or time.time()
+                side.notes["running_spans"].append((job["started_unix_seconds"], ended))
+            side.notes["jobs_succeeded"] += job["state"] == "succeeded"
+            if job["state"] == "failed":
+                side.notes["jobs_failed"] += 1
+                side.notes["error"] = job["error"]
+        # The last one is not waited for, and nothing that follows may run beside it.
+        if job["state"] in _UNDER_WAY:
+            self._ask(f"/admin/jobs/{job['id']}", method="DELETE")
+            self.wait_for_jobs()
+
+    def _swap(self, side: Side) -> None:
+        """Let the variant's other version become active, over and over: each is loaded, warmed and swapped in."""
+        published = self.equal_versions()
+        side.notes.update(swaps=0, versions=len(published))
+        side.begun.set()
+        while not side.stop.wait(_SWAP_SECONDS):
+            self.activate(published[side.notes["swaps"] % len(published)])
+            side.notes["swaps"] += 1
 
     def _ask(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()

@@ -79,11 +79,11 @@ def material_of(ranker: Ranker, counts: Sequence[int], seed: int) -> Material:
 class Comparison:
     """One run of all sides over one prepared variant."""
 
-    def __init__(self, prepared: Prepared, bench: Bench) -> None:
+    def __init__(self, prepared: Prepared, bench: Bench, material: Material | None = None) -> None:
         self.prepared = prepared
         self.bench = bench
         self.ranker = Ranker(str(prepared.folder))
-        self.material = material_of(self.ranker, bench.counts, bench.seed)
+        self.material = material or material_of(self.ranker, bench.counts, bench.seed)
         self.turns: list[dict[str, Any]] = []
         self.loops: list[dict[str, Any]] = []
         self._latencies: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
@@ -192,10 +192,11 @@ def _described(side: Running) -> dict[str, Any]:
 
 def compare(prepared: Prepared, bench: Bench, names: Sequence[str] = ()) -> dict[str, Any]:
     """Measure every installed peer, and FastAPI's empty route, over one prepared variant."""
-    return Comparison(prepared, bench).run([*_chosen(names, prepared), empty_route()])
+    return Comparison(prepared, bench).run([*chosen(names, prepared), empty_route()])
 
 
-def _chosen(names: Sequence[str], prepared: Prepared) -> list[Server]:
+def chosen(names: Sequence[str], prepared: Prepared) -> list[Server]:
+    """The installed peers of these names, or all, that can serve the variant. Raises SystemExit for an unknown name."""
     peers = known_peers()
     if unknown := sorted(set(names) - peers.keys()):
         raise SystemExit(f"there is no peer {unknown[0]!r}; there are: {', '.join(peers)}")

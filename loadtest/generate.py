@@ -150,6 +150,7 @@ class Generator:
 
     def _send(self, connection: Connection, number: int) -> None:
         self._under_way[connection] = number
+        self.samples.send(number, time.perf_counter())
         connection.send(self._requests[self._plan.order[number]])
 
     def _on_done(self, connection: Connection, status: int, body: bytes, moment: float) -> None:

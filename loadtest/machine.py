@@ -2,13 +2,16 @@
 
 import os
 import platform
+import re
 import subprocess
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "i8mm")
+_MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ ")
 _VERSIONS = ("onnxruntime", "fastapi", "uvicorn", "numpy")
 
 
@@ -50,17 +53,65 @@ def _commit() -> str:
 
 def memory_of_tree(pid: int) -> dict[str, int]:
     """Resident and proportional bytes of a process and everything below it."""
-    total = {"resident_bytes": 0, "proportional_bytes": 0, "processes": 0}
+    each = memory_of_processes(pid)
+    total = {kind: sum(one[kind] for one in each) for kind in ("resident_bytes", "proportional_bytes")}
+    return {**total, "processes": len(each)}
+
+
+def memory_of_processes(pid: int) -> list[dict[str, int]]:
+    """Resident, proportional and private bytes of each process of a tree."""
+    found = []
     for one in tree_of(pid):
         try:
             rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        fields = {line.split(":")[0]: line.split()[1] for line in rollup.splitlines()[1:]}
-        total["resident_bytes"] += int(fields["Rss"]) * 1024
-        total["proportional_bytes"] += int(fields["Pss"]) * 1024
-        total["processes"] += 1
+        kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in rollup.splitlines()[1:]}
+        found.append(
+            {
+                "resident_bytes": kilobytes["Rss"] * 1024,
+                "proportional_bytes": kilobytes["Pss"] * 1024,
+                "private_bytes": (kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]) * 1024,
+            }
+        )
+    return found
+
+
+def mapped_of_tree(pid: int, file_name: str) -> list[int]:
+    """For each process of a tree that maps a file of that name: how many of the file's bytes it has touched."""
+    found = []
+    for one in tree_of(pid):
+        touched, within = 0, False
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for line in Path(f"/proc/{one}/smaps").read_text().splitlines():
+                if _MAPPING.match(line):
+                    within = line.endswith(f"/{file_name}")
+                elif within and line.startswith("Rss:"):
+                    touched += int(line.split()[1]) * 1024
+        if touched:
+            found.append(touched)
+    return found
+
+
+def resident_of_tree(pid: int) -> int:
+    """Resident bytes of a process and everything below it, shared pages in each; cheap enough to be asked often."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = 0
+    for one in tree_of(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * page
     return total
+
+
+def compressor_cpu_seconds(pid: int) -> float:
+    """Seconds of processor time that the compressor's process below `pid` has taken so far; 0 without one."""
+    ticks = 0
+    for one in tree_of(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"compressor" in Path(f"/proc/{one}/cmdline").read_bytes():
+                fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def tree_of(pid: int) -> list[int]:

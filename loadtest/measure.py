@@ -1,8 +1,8 @@
 """One measurement: a plan sent to a server, every answer held against the truth."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import uvloop
 from loadtest.asks import Ask, Truth, http_request
 from loadtest.generate import Generator, Plan, poisson
 from loadtest.samples import Samples
-from loadtest.servers import Running, Server
+from loadtest.servers import Origin, Running, Server
 
 WRONG = "wrong answer"
 
@@ -36,10 +36,18 @@ class Load:
 
 @dataclass(frozen=True)
 class Material:
-    """Asks with their right answers, by candidate count."""
+    """Asks with their right answers."""
 
     asks: Sequence[Ask]
     truths: Sequence[Truth]
+    by_variant: Mapping[str, Sequence[Truth]] = field(default_factory=dict)
+    """Right answers of each variant that may answer: what names its variant is held against that one."""
+
+    def truth(self, ask: int, origin: Origin | None) -> Truth:
+        """What an answer to that ask is held against. Raises KeyError for a variant that nobody expected."""
+        if origin is None or not self.by_variant:
+            return self.truths[ask]
+        return self.by_variant[origin[0]][ask]
 
     def positions(self, count: int) -> np.ndarray:
         """The asks with that many candidates."""
@@ -85,22 +93,29 @@ def _draw(load: Load, material: Material, count: int, rng: np.random.Generator) 
 
 def _check(samples: Samples, order: np.ndarray, server: Server, material: Material) -> None:
     # Equal bodies to equal asks are judged once.
-    judged: dict[tuple[int, bytes], bool] = {}
+    judged: dict[tuple[int, bytes], tuple[bool, Origin | None]] = {}
     for number, body in enumerate(samples.bodies):
         if body is None or number in samples.failed:
             continue
         ask = int(order[number])
         if (ask, body) not in judged:
-            judged[ask, body] = _right(body, server, material.truths[ask])
-        if not judged[ask, body]:
+            judged[ask, body] = _judged(body, ask, server, material)
+        right, origin = judged[ask, body]
+        if origin is not None:
+            samples.origins[number] = origin
+        if not right:
             samples.failed[number] = WRONG
 
 
-def _right(body: bytes, server: Server, truth: Truth) -> bool:
+def _judged(body: bytes, ask: int, server: Server, material: Material) -> tuple[bool, Origin | None]:
+    """Whether an answer is right, and what made it."""
+    origin = None
     try:
-        return truth.accepts(server.items(json.loads(body)))
+        answer = json.loads(body)
+        origin = server.origin(answer)
+        return material.truth(ask, origin).accepts(server.items(answer)), origin
     except (ValueError, KeyError, TypeError, IndexError):
-        return False
+        return False, origin
 
 
 def as_json(samples: Samples) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
+from loadtest.bars_report import own_bars
 from loadtest.peers_report import EMPTY, closed_loads, machine_line, rates
+from loadtest.plots import curves
 
 Result = dict[str, Any]
 ENOUGH = 2.0
@@ -16,8 +18,7 @@ def ours_table(result: Result) -> str:
     lines = [
         f"### Scenarios, `{result['model']}`, `{result['variant']}`",
         "",
-        machine_line(result),
-        "",
+        *own_bars(result),
         "| Scenario | What | Sent | Right/s | p50 ms | p95 ms | p99 ms | Failures | Beside it | PSS MB | Then, ms |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -26,11 +27,44 @@ def ours_table(result: Result) -> str:
         shown = (f"{latency[p]:.2f}" if p in latency else "-" for p in ("p50", "p95", "p99"))
         memory = one["memory_after"]["proportional_bytes"] / 1e6
         failures = ", ".join(f"{count} {why}" for why, count in one["outcomes"].items() if why != "ok")
-        beside = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in one["beside"].items())
+        beside = ", ".join(_note(what, note) for what, note in one["beside"].items())
         cells = [name, one["what"], f"{one['requests']:,}", f"{one['throughput']:.0f}", *shown]
         cells += [failures or "none", beside or "-", f"{memory:.0f}", f"{one['probe_ms_after']:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, *_cold_lines(result)])
+    return "\n".join([*lines, *_resident_lines(result), *_cold_lines(result)])
+
+
+def resident_plots(result: Result) -> list[str]:
+    """Resident memory over the time of those scenarios in which it was watched."""
+    return [
+        curves(
+            f"{name}: resident memory of the process tree, MB",
+            "minutes",
+            {name: [(seconds / 60, size / 1e6) for seconds, size in one["resident"]["seen"]]},
+        )
+        for name, one in result["scenarios"].items()
+        if "resident" in one
+    ]
+
+
+def _note(what: str, note: Any) -> str:
+    """What was done beside a load, or how it failed."""
+    if what == "error":
+        return f"FAILED: {note}"
+    return (
+        f"a job running {note:.0%} of the time"
+        if what == "running_share"
+        else f"{note} {what.replace('_', ' ')}"
+    )
+
+
+def _resident_lines(result: Result) -> list[str]:
+    watched = {name: one["resident"] for name, one in result["scenarios"].items() if "resident" in one}
+    ends = {name: (one["seen"][0][1], one["seen"][-1][1]) for name, one in watched.items() if one["seen"]}
+    return [
+        f"\nResident memory in {name}: {first / 1e6:.0f} MB at first, {last / 1e6:.0f} MB at last."
+        for name, (first, last) in ends.items()
+    ]
 
 
 def _cold_lines(result: Result) -> list[str]:

@@ -1,38 +1,31 @@
 """Our own service through every scenario, with what an operator would do beside it."""
 
-import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import nullcontext
 from statistics import median
 from typing import Any
 
 from rich.console import Console
 
-from loadtest.admin import KEY, Admin
+from loadtest.admin import Admin
+from loadtest.alongside import share_within
 from loadtest.asks import Ask
+from loadtest.bars import failures_of
 from loadtest.compare import material_of
 from loadtest.measure import Load, Material, as_json, run
 from loadtest.peers.ours import SERVER
 from loadtest.peers.ranker import Ranker
-from loadtest.prepare import SLIMRANK, WORK, Place, Prepared
+from loadtest.prepare import Prepared
+from loadtest.resident import growth, watched
+from loadtest.samples import Samples
 from loadtest.scenarios import ONE_HUNDRED, Scenario, counts_of
-from loadtest.servers import Running, Server, ask_once, started
+from loadtest.servers import Running, ask_once, started
+from loadtest.service import Cores, capacity_of, own_place, service
 
-CALIBRATION_SECONDS = 4.0
 COLD_STARTS = 5
 _COLD_LOAD = Load("cold start", rates=((100.0, 1.0),), mix=ONE_HUNDRED)
 _RECOVERY_SECONDS = 2.0
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-@dataclass(frozen=True)
-class Cores:
-    """Which core does what; the compressor shares the server's, as it would on a small machine."""
-
-    server: int = 1
-    client: int = 0
 
 
 def run_scenarios(prepared: Prepared, scenarios: tuple[Scenario, ...], cores: Cores) -> dict[str, Any]:
@@ -40,20 +33,24 @@ def run_scenarios(prepared: Prepared, scenarios: tuple[Scenario, ...], cores: Co
 
     Requests name the variant, so that every answer can be held against that graph.
     """
-    place = _own_place(prepared.place)
+    place = own_place(prepared)
     material = material_of(Ranker(str(prepared.folder)), counts_of(scenarios), 0)
     found: dict[str, Any] = {}
-    with started(_service(place), prepared, material.asks[0], cores.server) as running:
+    swaps = any(one.beside == "swaps" for one in scenarios)
+    with started(service(place, compressor=True), prepared, material.asks[0], cores.server) as running:
         admin = Admin(running.port, place.model, place.store / place.model / prepared.variant)
         admin.wait_for_jobs()
+        if swaps:
+            admin.make_second_version()
         capacities: dict[Any, float] = {}
         for scenario in scenarios:
             if scenario.mix not in capacities:
-                capacities[scenario.mix] = _capacity(running, scenario, material)
+                capacities[scenario.mix] = capacity_of(running, scenario.mix, material)
             capacity = capacities[scenario.mix]
             _CONSOLE.print(f"{scenario.name}: {scenario.what} (capacity {capacity:.0f}/s)")
             found[scenario.name] = _measured(scenario, capacity, running, admin, material)
-    return {"model": place.model, "variant": prepared.variant, "scenarios": found}
+    bars = [bar for one in scenarios for bar in one.judged(found[one.name])]
+    return {"model": place.model, "variant": prepared.variant, "scenarios": found, "bars": bars}
 
 
 def cold_starts(prepared: Prepared, cores: Cores) -> dict[str, Any]:
@@ -69,7 +66,7 @@ def cold_starts(prepared: Prepared, cores: Cores) -> dict[str, Any]:
         "start_seconds": {"median": median(starts), "min": min(starts), "max": max(starts)},
         "first_second": {
             "requests": sum(one["requests"] for one in worst),
-            "failures": sum(_failures(one) for one in worst),
+            "failures": sum(failures_of(one["outcomes"]) for one in worst),
             "longest_ms": max(one["latency_ms"].get("max", 0.0) for one in worst),
         },
     }
@@ -79,41 +76,26 @@ def _measured(
     scenario: Scenario, capacity: float, running: Running, admin: Admin, material: Material
 ) -> dict[str, Any]:
     before = running.memory()
-    with admin.beside(scenario.beside) as notes:
+    watch = (
+        nullcontext()
+        if scenario.watch_seconds is None
+        else watched(running.process.pid, scenario.watch_seconds)
+    )
+    with admin.beside(scenario.beside) as notes, watch as seen:
         samples = run(running, scenario.load(capacity), material, seed=1)
+    watched_memory = (
+        {} if seen is None else {"resident": {"seen": seen, "growth": growth(seen, scenario.seconds)}}
+    )
     return {
         "what": scenario.what,
         "capacity_per_second": capacity,
         **as_json(samples),
         "memory_before": before,
         "memory_after": running.memory(),
-        "beside": notes,
+        "beside": _told(notes, samples),
+        **watched_memory,
         "probe_ms_after": _probe(running, material.asks[0]),
     }
-
-
-def _service(place: Place) -> Server:
-    """One worker with an admin key and a compressor."""
-
-    def command(_: Path, port: int) -> list[str]:
-        flags = ("--port", port, "--store", place.store, "--models", place.models, "--workers", 1)
-        return [str(SLIMRANK), "serve", *map(str, flags)]
-
-    return replace(SERVER, command=command, environment={"SLIMRANK_ADMIN_KEY": KEY})
-
-
-def _own_place(place: Place) -> Place:
-    """A copy of the store, so that recompression leaves the original alone."""
-    target = WORK / "scenarios"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(place.store / place.model, target / place.model)
-    return replace(place, store=target)
-
-
-def _capacity(running: Running, scenario: Scenario, material: Material) -> float:
-    """Right answers per second of a closed loop with the scenario's mix."""
-    load = Load("calibration", connections=8, seconds=CALIBRATION_SECONDS, mix=scenario.mix)
-    return run(running, load, material, seed=0).summary().throughput
 
 
 def _probe(running: Running, ask: Ask) -> float:
@@ -124,5 +106,11 @@ def _probe(running: Running, ask: Ask) -> float:
     return round((time.perf_counter() - started_at) * 1e3, 2)
 
 
-def _failures(summary: Mapping[str, Any]) -> int:
-    return int(sum(count for outcome, count in summary["outcomes"].items() if outcome != "ok"))
+def _told(notes: dict[str, Any], samples: Samples) -> dict[str, Any]:
+    """The notes of what was done beside the load; of a job, which share of the load's time it was running."""
+    if "running_spans" not in notes:
+        return notes
+    to_unix = time.time() - time.perf_counter()
+    spans = notes["running_spans"]
+    share = share_within(spans, samples.started + to_unix, samples.ended + to_unix)
+    return {**{name: note for name, note in notes.items() if name != "running_spans"}, "running_share": share}

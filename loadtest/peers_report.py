@@ -69,7 +69,7 @@ def peers_table(result: Result) -> str:
         "",
         machine_line(result),
         "",
-        *_head(heads),
+        *head(heads),
     ]
     for name in _by_rate(result, closed[-1]):
         server = result["servers"][name]
@@ -80,7 +80,7 @@ def peers_table(result: Result) -> str:
             f"{server['memory'][kind] / 1e6:.0f}" for kind in ("resident_bytes", "proportional_bytes")
         )
         start, failures = f"{server['start_seconds']:.1f}", str(_failures(result, name))
-        lines.append(_row([*cells, f"{resident} / {proportional}", start, failures]))
+        lines.append(row([*cells, f"{resident} / {proportional}", start, failures]))
     lines += ["", *_loop_lines(result, closed), "", *_drift(result, closed), "", _speed_line(result)]
     lines += ["", "How each of them runs:", ""]
     lines += [f"{name}: {_versions(one)}{one['note']}." for name, one in result["servers"].items()]
@@ -92,7 +92,7 @@ def short_table(results: Sequence[Result]) -> str:
     """For the README: right answers per second of every server, by graph and candidate count, and its memory."""
     columns = [(result, load) for result in results for load in closed_loads(result)]
     heads = [f"`{result['variant']}`, {load.removeprefix('closed, ')}" for result, load in columns]
-    lines = _head(["Server, right answers/s on one core", *heads, "resident MB"])
+    lines = head(["Server, right answers/s on one core", *heads, "resident MB"])
     for name in _by_rate(*columns[-1]):
         if name == EMPTY:
             continue
@@ -102,9 +102,9 @@ def short_table(results: Sequence[Result]) -> str:
             one["servers"][name]["memory"]["resident_bytes"] for one in results if name in one["servers"]
         ]
         shown = f"**{name}**" if name == OURS else name
-        lines.append(_row([shown, *cells, f"{median(memory) / 1e6:.0f}"]))
+        lines.append(row([shown, *cells, f"{median(memory) / 1e6:.0f}"]))
     loops = [f"{median(loop_rates(result, load, json_bodies=False)):,.0f}" for result, load in columns]
-    lines.append(_row(["the same ranker in a loop, no server", *loops, ""]))
+    lines.append(row(["the same ranker in a loop, no server", *loops, ""]))
     bench = results[0]["bench"]
     failures = sum(
         _failures(result, name) for result in results for name in result["servers"] if name != EMPTY
@@ -207,9 +207,11 @@ def _spread(values: Sequence[float], digits: int) -> str:
     return f"{median(values):,.{digits}f} [{min(values):,.{digits}f}, {max(values):,.{digits}f}]"
 
 
-def _head(cells: Sequence[str]) -> list[str]:
-    return [_row(cells), "|" + "---|" * len(cells)]
+def head(cells: Sequence[str]) -> list[str]:
+    """The first two lines of a table."""
+    return [row(cells), "|" + "---|" * len(cells)]
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """A line of a table."""
     return "| " + " | ".join(cells) + " |"

@@ -92,11 +92,12 @@ def _make_bench(place: Place) -> None:
         folder.mkdir(parents=True)
         for name, text in written.items():
             (folder / name).write_text(text)
-        _run("train", BENCH, "--models", place.models)
-    _run("compress", BENCH, "--models", place.models, "--store", place.store)
+        run_slimrank("train", BENCH, "--models", place.models)
+    run_slimrank("compress", BENCH, "--models", place.models, "--store", place.store)
 
 
-def _run(*arguments: object) -> None:
+def run_slimrank(*arguments: object) -> None:
+    """The command line, to its end. Raises SystemExit with what it said when it fails."""
     command = [str(part) for part in (SLIMRANK, *arguments)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode:

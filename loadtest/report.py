@@ -1,15 +1,37 @@
 """Result files as Markdown tables and as one page with plots that needs nothing else."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from loadtest.bars_report import bars_table
 from loadtest.compression.report import comparison_table
-from loadtest.ours_report import check_table, fastest, generators_table, ours_table
-from loadtest.peers_report import agreement, peers_plots, peers_table, short_table
+from loadtest.demo_report import demo_table
+from loadtest.memory_report import memory_table
+from loadtest.ours_report import check_table, fastest, generators_table, ours_table, resident_plots
+from loadtest.overload_report import overload_plots, overload_table
+from loadtest.peers_report import Result, agreement, peers_plots, peers_table, short_table
 from loadtest.plots import page
 from loadtest.prepare import BENCH, ROOT
 from loadtest.results import FOLDER, newest
+from loadtest.turns_report import recompression_table, swaps_table
 
+
+def _no_plots(result: Result) -> list[str]:  # noqa: ARG001  (as the others)
+    return []
+
+
+SECTIONS: dict[str, tuple[Callable[[Result], str], Callable[[Result], list[str]]]] = {
+    "demo": (demo_table, peers_plots),
+    "ours": (ours_table, resident_plots),
+    "overload": (overload_table, overload_plots),
+    "swaps": (swaps_table, _no_plots),
+    "recompression": (recompression_table, _no_plots),
+    "memory": (memory_table, _no_plots),
+    "soak": (ours_table, resident_plots),
+    "generators": (generators_table, _no_plots),
+}
+"""For each kind of result file its tables and its plots, in the order of the report."""
 VARIANTS = ("baseline", "int8-static")
 _BEGIN, _END = "<!-- loadtest: begin -->", "<!-- loadtest: end -->"
 
@@ -17,20 +39,25 @@ _BEGIN, _END = "<!-- loadtest: begin -->", "<!-- loadtest: end -->"
 def write_all() -> list[Path]:
     """Write report.md and report.html beside the result files, and the README's table; gives their paths."""
     peers = [newest(f"peers-{BENCH}-{variant}", 2) for variant in VARIANTS]
-    text = [peers_table(runs[0]) for runs in peers if runs]
-    plots = [plot for runs in peers if runs for plot in peers_plots(runs[0])]
+    newest_peers = [runs[0] for runs in peers if runs]
+    found = {kind: newest(kind) for kind in (*SECTIONS, "check")}
+    barred = [result for results in found.values() for result in results if result.get("bars")]
+    text = [bars_table(barred)] if barred else []
+    text += [peers_table(result) for result in newest_peers]
+    plots = [plot for result in newest_peers for plot in peers_plots(result)]
     if pairs := [runs for runs in peers if len(runs) == 2]:
         text.append("\n\n".join(["### Two runs, one after another", *(agreement(*runs) for runs in pairs)]))
-    for kind, table in (("ours", ours_table), ("soak", ours_table), ("generators", generators_table)):
-        text += [table(result) for result in newest(kind)]
-    text += [check_table(result, fastest([runs[0] for runs in peers if runs])) for result in newest("check")]
+    for kind, (table, plots_of) in SECTIONS.items():
+        text += [table(result) for result in found[kind]]
+        plots += [plot for result in found[kind] for plot in plots_of(result)]
+    text += [check_table(result, fastest(newest_peers)) for result in found["check"]]
     text += [comparison_table(result) for result in newest("compression-movielens")]
     if not text:
         raise SystemExit("there are no result files yet: run `make loadtest` or `make loadtest-peers` first")
     markdown, html = FOLDER / "report.md", FOLDER / "report.html"
     markdown.write_text("\n\n".join(text) + "\n")
     html.write_text(page("Slimrank: load test", text, plots))
-    return [markdown, html, *_into_readme([runs[0] for runs in peers if runs])]
+    return [markdown, html, *_into_readme(newest_peers)]
 
 
 def _into_readme(results: list[dict[str, Any]]) -> list[Path]:

@@ -43,10 +43,13 @@ class Samples:
 
     def __init__(self, capacity: int) -> None:
         self.intended = np.full(capacity, np.nan)
+        self.sent = np.full(capacity, np.nan)
         self.answered = np.full(capacity, np.nan)
         self.status = np.zeros(capacity, dtype=np.int32)
         self.bodies: list[bytes | None] = [None] * capacity
         self.failed: dict[int, str] = {}
+        self.origins: dict[int, tuple[str, str]] = {}
+        """Variant and version of answers that name theirs."""
         self.started = self.ended = 0.0
 
     def begin(self, moment: float) -> None:
@@ -60,6 +63,10 @@ class Samples:
     def intend(self, number: int, moment: float) -> None:
         """Request `number` is meant to be sent now."""
         self.intended[number] = moment
+
+    def send(self, number: int, moment: float) -> None:
+        """Request `number` is sent now: later than intended when all connections are busy, or the generator is."""
+        self.sent[number] = moment
 
     def answer(self, number: int, moment: float, status: int, body: bytes) -> None:
         """Its answer came; status 0: the connection was lost."""
@@ -76,20 +83,32 @@ class Samples:
 
     def latencies_ms(self) -> np.ndarray:
         """Of right answers, in the order of sending."""
-        right = self._sent()
+        return self.took_ms()[self.right()]
+
+    def right(self) -> np.ndarray:
+        """bool [capacity]: which requests have a right answer."""
+        right = self.offered()
         right[list(self.failed)] = False
-        return (self.answered[right] - self.intended[right]) * 1e3
+        return right
+
+    def took_ms(self) -> np.ndarray:
+        """float64 [capacity]: from the intended moment to the answer of any kind; NaN where nothing was sent."""
+        return (self.answered - self.intended) * 1e3
+
+    def offered(self) -> np.ndarray:
+        """bool [capacity]: which requests were meant to be sent."""
+        return ~np.isnan(self.intended)
 
     def summary(self) -> Summary:
         """The run in numbers."""
-        sent = self._sent()
         latencies = self.latencies_ms()
         outcomes = Counter(self.failed.values())
         outcomes[OK] = len(latencies)
         seconds = self.ended - self.started
         return Summary(
-            int(sent.sum()), seconds, len(latencies) / seconds, percentiles_ms(latencies), dict(outcomes)
+            int(self.offered().sum()),
+            seconds,
+            len(latencies) / seconds,
+            percentiles_ms(latencies),
+            dict(outcomes),
         )
-
-    def _sent(self) -> np.ndarray:
-        return ~np.isnan(self.intended)

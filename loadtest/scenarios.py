@@ -1,8 +1,10 @@
 """Scenarios as data: what is sent, and what happens beside it."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from loadtest.bars import MIX_TAIL, SOAK_FAILURES, SOAK_MEMORY, Bar, failures_of, ratio
 from loadtest.measure import Load
 
 # Twentieths of the candidate counts of MLPerf's recommendation benchmark: mean 270.
@@ -12,6 +14,8 @@ ONE_HUNDRED = ((100, 1.0),)
 ONE_THOUSAND = ((1000, 1.0),)
 
 Beside = Literal["nothing", "recompression", "swaps"]
+Figure = Callable[[Mapping[str, Any]], float | None]
+"""From what was found of a scenario to the figure that a bar is about; None: it could not be measured."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,18 @@ class Scenario:
     shares: tuple[tuple[float, float], ...]
     """(share of the capacity, seconds) one after another."""
     beside: Beside = "nothing"
+    bars: tuple[tuple[Bar, Figure], ...] = ()
+    watch_seconds: float | None = None
+    """How often resident memory is looked at during the load; None: before and after it only."""
+
+    @property
+    def seconds(self) -> float:
+        """How long requests are sent."""
+        return sum(seconds for _, seconds in self.shares)
+
+    def judged(self, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Its bars, held against what was found."""
+        return [bar.judged(figure(found)) for bar, figure in self.bars]
 
     def load(self, capacity: float) -> Load:
         """The load against a service that can do `capacity` requests per second of this mix."""
@@ -36,12 +52,36 @@ def counts_of(scenarios: tuple[Scenario, ...]) -> tuple[int, ...]:
     return tuple(sorted({count for one in scenarios for count, _ in one.mix}))
 
 
+def p99_over_p50(found: Mapping[str, Any]) -> float | None:
+    """How far the slow requests are from the usual ones; None with failures, which would be slower still."""
+    latency = found["latency_ms"]
+    return None if failures(found) else ratio(latency.get("p99"), latency.get("p50"))
+
+
+def failures(found: Mapping[str, Any]) -> float:
+    """Requests without a right answer."""
+    return failures_of(found["outcomes"])
+
+
+def resident_growth(found: Mapping[str, Any]) -> float | None:
+    """Of resident memory once it has settled."""
+    growth: float | None = found["resident"]["growth"]
+    return growth
+
+
 _AGAIN = "the variant is made again and again beside it, on the server's core"
 
 SHORT = (
     Scenario("100 candidates", "half of the capacity", ONE_HUNDRED, ((0.5, 10),)),
     Scenario("1,000 candidates", "half of the capacity", ONE_THOUSAND, ((0.5, 10),)),
     Scenario("mix", "MLPerf-like candidate counts, mean 270", MIX, ((0.5, 10),)),
+    Scenario(
+        "mix at 70%",
+        "the same at 70% of the capacity",
+        MIX,
+        ((0.7, 20),),
+        bars=((MIX_TAIL, p99_over_p50),),
+    ),
     Scenario("heavy tail", "50 to 5,000 candidates, mean 210", TAIL, ((0.5, 10),)),
     Scenario("ramp", "from 10% to 90% of the capacity", MIX, tuple((0.1 * step, 2) for step in range(1, 10))),
     Scenario("spike", "20%, then 150% for two seconds, then 20%", MIX, ((0.2, 4), (1.5, 2), (0.2, 6))),
@@ -60,4 +100,14 @@ SHORT = (
 
 def soak(minutes: float) -> tuple[Scenario, ...]:
     """Half of the capacity for a long time."""
-    return (Scenario("soak", f"half of the capacity for {minutes:g} minutes", MIX, ((0.5, minutes * 60),)),)
+    return (
+        Scenario(
+            "soak",
+            f"half of the capacity for {minutes:g} minutes",
+            MIX,
+            ((0.5, minutes * 60),),
+            bars=((SOAK_MEMORY, resident_growth), (SOAK_FAILURES, failures)),
+            # Sixty looks in a short run; no more than one in five seconds, so that looking costs nothing.
+            watch_seconds=min(5.0, minutes),
+        ),
+    )

@@ -26,11 +26,18 @@ STOP_SECONDS = 20.0
 _NAMES_OF_NO_PEER = {"ranker"}
 
 Items = list[tuple[str, float]]
+Origin = tuple[str, str]
+"""A variant and its version."""
 
 
 def plain_items(answer: Any) -> Items:
     """The items of an answer {"items": [{"item_id", "score"}]}."""
     return [(one["item_id"], one["score"]) for one in answer["items"]]
+
+
+def no_origin(answer: Any) -> Origin | None:  # noqa: ARG001  (most servers do not say)
+    """For servers whose answers do not say what made them."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class Server:
     """From an ask and the variant's name to the JSON to send."""
     items: Callable[[Any], Items] = plain_items
     """From an answer's JSON to (item, score), best first."""
+    origin: Callable[[Any], Origin | None] = no_origin
+    """From an answer's JSON to the variant and version that made it, where it says so."""
     environment: Mapping[str, str] = field(default_factory=dict)
     requirements: Sequence[str] = ()
     """What its own virtual environment needs; empty: that of the project."""
@@ -121,14 +130,17 @@ class Running:
 
 
 @contextmanager
-def started(server: Server, prepared: Prepared, first: Ask, core: int | None) -> Iterator[Running]:
-    """The server over a prepared variant, on a free port, on one core, once it has answered.
+def started(
+    server: Server, prepared: Prepared, first: Ask, cores: int | frozenset[int] | None
+) -> Iterator[Running]:
+    """The server over a prepared variant, on a free port, on one core or several, once it has answered.
 
     Its whole process tree ends with the block. Raises NotStarted.
     """
     port, log = free_port(), prepared.folder / f"{server.name.replace(' ', '_')}.log"
     command = [str(part) for part in server.command(prepared.folder, port)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | dict(server.environment)
+    wanted = {cores} if isinstance(cores, int) else cores
     begun = time.perf_counter()
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -138,7 +150,7 @@ def started(server: Server, prepared: Prepared, first: Ask, core: int | None) ->
             stdout=out,
             stderr=out,
             start_new_session=True,
-            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509
+            preexec_fn=None if wanted is None else lambda: os.sched_setaffinity(0, wanted),  # noqa: PLW1509
         )
     try:
         running = Running(server, process, port, prepared, 0.0)

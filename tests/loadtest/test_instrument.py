@@ -13,36 +13,9 @@ from loadtest.selfcheck import self_check
 from loadtest.servers import NotStarted, Server, known_peers, started
 from loadtest.yardsticks import empty_route
 
+from tests.loadtest.models import CARD
 from tests.small_model import NAME, make_small_model
 
-CARD = """
-name = "clicks"
-
-[source]
-kind = "architecture"
-architecture = "dcn_v2"
-config = { embedding_dimension = 8, hidden = [16] }
-
-[schema]
-features = [
-    { name = "user_id", side = "user", kind = "categorical" },
-    { name = "item_id", side = "item", kind = "categorical" },
-]
-
-[data]
-source = "synthetic"
-config = { users = 50, items = 150, interactions = 4000, sharpness = 5.0 }
-label = { column = "clicked" }
-
-[training]
-epochs = 2
-batch_size = 256
-learning_rate = 0.01
-
-[profile]
-candidates = [1]
-samples = 30
-"""
 SHORT = {
     "seconds": 0.3,
     "open_seconds": 0.3,

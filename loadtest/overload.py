@@ -1,0 +1,208 @@
+"""More requests than the service can answer, each with a deadline: how many are answered in time, how fast the others
+are refused, and how good the answers are.
+
+Three forms of one service take turns at every load: the fp32 graph only, one smaller variant only, and whatever the
+service chooses. The offered rate is the same for all three, so that their curves can be laid over each other.
+"""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from loadtest.bars import (
+    OVERLOAD_FAILURES,
+    OVERLOAD_IN_TIME,
+    OVERLOAD_P99,
+    OVERLOAD_REJECTION,
+    Bar,
+    failures_of,
+)
+from loadtest.measure import Load, Material, as_json, run
+from loadtest.peers.ours import asking
+from loadtest.prepare import Prepared
+from loadtest.samples import Samples, percentiles_ms
+from loadtest.scenarios import ONE_HUNDRED
+from loadtest.servers import Running, started
+from loadtest.service import (
+    Cores,
+    Known,
+    Mix,
+    capacity_of,
+    known_variants,
+    material_of_all,
+    own_place,
+    service,
+)
+
+AUTO, BASELINE = "auto", "baseline"
+FP32, ONE, LADDER = "fp32 only", "one variant only", "ladder"
+REJECTIONS = ("429", "503", "504")
+_CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class OverloadPlan:
+    """Which loads, as multiples of the capacity, and for how long."""
+
+    loads: tuple[float, ...] = (0.2, 0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0)
+    seconds: float = 6.0
+    pause_seconds: float = 1.0
+    """After each turn, so that none begins in the wake of another."""
+    bar_load: float = 3.0
+    bar_seconds: float = 60.0
+    """Of each form at `bar_load` times its own capacity; 0: not measured."""
+    deadline_ms: float = 25.0
+    mix: Mix = ONE_HUNDRED
+    connections: int = 128
+    """Open before the first request: to open one takes an overloaded server as long as to answer."""
+    calibration_seconds: float = 3.0
+    capacity_of: str = LADDER
+    """The form whose capacity the loads are multiples of."""
+
+
+def measure_overload(
+    prepared: Prepared, plan: OverloadPlan, one_variant: str, cores: Cores
+) -> dict[str, Any]:
+    """Capacities, then the curve, then the bar. `one_variant`: of the second form; `auto` stands for the variant that
+    the service chooses when it has nothing else to do."""
+    place = own_place(prepared)
+    material = material_of_all(prepared, [count for count, _ in plan.mix], 0)
+    with started(service(place), prepared, material.asks[0], cores.server) as running:
+        known = known_variants(running)
+        chosen = _chosen(running, material) if one_variant == AUTO else one_variant
+        forms = {FP32: BASELINE, ONE: chosen, LADDER: AUTO}
+        by_variant = _by_variant(running, known, forms, plan, material)
+        capacities = {form: by_variant[variant] for form, variant in forms.items()}
+        # The ladder's capacity is that of the fastest variant it may choose, whatever it chose in a closed loop.
+        capacities[LADDER] = max(
+            rate for name, rate in by_variant.items() if name == AUTO or known[name].may_serve
+        )
+        _CONSOLE.print(
+            f"capacities: {', '.join(f'{form} {rate:.0f}/s' for form, rate in capacities.items())}"
+        )
+        measure = _Measure(running, plan, material, known)
+        curve = []
+        for number, load in enumerate(plan.loads):
+            for form in _shuffled(list(forms), number):
+                rate = load * capacities[plan.capacity_of]
+                found = measure.turn(forms[form], rate, plan.seconds, number)
+                curve.append({"form": form, "load": load, **against(found, capacities[form])})
+        bar = {}
+        for form in forms if plan.bar_seconds else ():
+            rate = plan.bar_load * capacities[form]
+            bar[form] = against(measure.turn(forms[form], rate, plan.bar_seconds, 99), capacities[form])
+    return {
+        "model": place.model,
+        "plan": asdict(plan),
+        "forms": forms,
+        "variants": {name: asdict(one) for name, one in known.items()},
+        "capacity_by_variant": by_variant,
+        "capacities": capacities,
+        "curve": curve,
+        "at_the_bar": bar,
+        "bars": judged(bar[LADDER]) if bar else [],
+    }
+
+
+@dataclass(frozen=True)
+class _Measure:
+    running: Running
+    plan: OverloadPlan
+    material: Material
+    known: Mapping[str, Known]
+
+    def turn(self, variant: str, rate: float, seconds: float, seed: int) -> dict[str, Any]:
+        """One open loop at a rate, reckoned."""
+        load = Load(
+            "overload", rates=((rate, seconds),), connections=self.plan.connections, mix=self.plan.mix
+        )
+        server = asking(self.running.server, variant, self.plan.deadline_ms)
+        samples = run(replace(self.running, server=server), load, self.material, seed=seed)
+        found = reckon(
+            samples, self.plan.deadline_ms, {name: one.ndcg_at_10 for name, one in self.known.items()}
+        )
+        _CONSOLE.print(f"{variant} at {rate:.0f}/s: {found['in_time_share']:.1%} in time")
+        time.sleep(self.plan.pause_seconds)
+        return {"asked": variant, "rate": rate, "in_time_per_second": found["in_time"] / seconds, **found}
+
+
+def reckon(samples: Samples, deadline_ms: float, ndcg: Mapping[str, float | None]) -> dict[str, Any]:
+    """What a client sees of a run: everything counts from the moment when a request was meant to be sent."""
+    offered, took = int(samples.offered().sum()), samples.took_ms()
+    in_time = samples.right() & (took <= deadline_ms)
+    by_variant = Counter(samples.origins[number][0] for number in np.flatnonzero(in_time).tolist())
+    worth = {name: ndcg.get(name) for name in by_variant}
+    gained = (
+        None if None in worth.values() else sum(by_variant[name] * float(worth[name] or 0) for name in worth)
+    )
+    lag = (samples.sent - samples.intended)[samples.offered()] * 1e3
+    return {
+        **as_json(samples),
+        "offered": offered,
+        "in_time": int(in_time.sum()),
+        "in_time_share": float(in_time.sum() / offered),
+        "in_time_by_variant": dict(by_variant),
+        "late": int((samples.right() & ~in_time).sum()),
+        "effective_ndcg_at_10": None if gained is None else gained / offered,
+        "rejections": {status: _rejected(samples, took, int(status)) for status in REJECTIONS},
+        "sent_late_ms": percentiles_ms(lag[~np.isnan(lag)]),
+    }
+
+
+def against(found: Mapping[str, Any], capacity: float) -> dict[str, Any]:
+    """What was reckoned, with its rate in time as a share of a capacity."""
+    return {**found, "in_time_of_capacity": found["in_time_per_second"] / capacity}
+
+
+def judged(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The bars at three times the capacity."""
+    longest = [one["latency_ms"]["max"] for one in found["rejections"].values() if one["count"]]
+    failed = {why: count for why, count in found["outcomes"].items() if why not in REJECTIONS}
+    figures: Sequence[tuple[Bar, float | None]] = (
+        (OVERLOAD_IN_TIME, found["in_time_of_capacity"]),
+        (OVERLOAD_P99, found["latency_ms"].get("p99")),
+        (OVERLOAD_REJECTION, max(longest, default=0.0)),
+        (OVERLOAD_FAILURES, failures_of(failed)),
+    )
+    return [bar.judged(value) for bar, value in figures]
+
+
+def _rejected(samples: Samples, took: np.ndarray, status: int) -> dict[str, Any]:
+    chosen = samples.offered() & (samples.status == status)
+    return {"count": int(chosen.sum()), "latency_ms": percentiles_ms(took[chosen])}
+
+
+def _by_variant(
+    running: Running,
+    known: Mapping[str, Known],
+    forms: Mapping[str, str],
+    plan: OverloadPlan,
+    material: Material,
+) -> dict[str, float]:
+    """The closed loop's rate of `auto` and of everything that is a form or may be chosen."""
+    wanted = [name for name, one in known.items() if one.active and (one.may_serve or name in forms.values())]
+    found = {}
+    for variant in (AUTO, *wanted):
+        asked = replace(running, server=asking(running.server, variant))
+        found[variant] = capacity_of(asked, plan.mix, material, plan.calibration_seconds)
+    return found
+
+
+def _chosen(running: Running, material: Material) -> str:
+    """The variant that `auto` takes while nothing else is going on."""
+    asked = replace(running, server=asking(running.server, AUTO))
+    load = Load("choice", rates=((10.0, 1.0),), mix=((len(material.asks[0].candidates), 1.0),))
+    samples = run(asked, load, material, seed=0)
+    ((variant, _), _), *_ = Counter(samples.origins.values()).most_common(1)
+    return variant
+
+
+def _shuffled(forms: list[str], number: int) -> list[str]:
+    random.Random(number).shuffle(forms)  # noqa: S311  (an order, not a secret)
+    return forms

@@ -1,0 +1,191 @@
+"""What is held against the bars: figures reckoned from samples whose moments are known."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from loadtest.alongside import Side, alongside, share_within
+from loadtest.bars import Bar
+from loadtest.bars_report import bars_table, in_words
+from loadtest.demo import demo_ratios, judged
+from loadtest.measure import Material
+from loadtest.overload import against, reckon
+from loadtest.overload import judged as judged_overload
+from loadtest.plots import curves
+from loadtest.resident import growth
+from loadtest.samples import Samples
+from loadtest.swaps import version_changes
+from loadtest.turns import BESIDE, QUIET, Turns
+
+from tests.loadtest.test_checks import TRUTH, a_turn
+
+NDCG = {"baseline": 0.5, "student": 0.25}
+
+
+def samples_of(milliseconds: list[float], statuses: list[int], variants: list[str]) -> Samples:
+    """Requests meant to be sent at 0, each with its answer."""
+    samples = Samples(len(milliseconds) + 5)  # a plan is longer than what was sent of it
+    samples.begin(0.0)
+    for number, (took, status, variant) in enumerate(zip(milliseconds, statuses, variants, strict=True)):
+        samples.intend(number, 0.0)
+        samples.send(number, 0.001)
+        samples.answer(number, took / 1e3, status, b"")
+        if status == 200:
+            samples.origins[number] = (variant, "1")
+    samples.end(1.0)
+    return samples
+
+
+def test_a_bar_is_passed_or_not() -> None:
+    most, least = Bar("latency", 25.0, "ms"), Bar("share", 0.9, "%", at_least=True)
+    assert [most.judged(value)["met"] for value in (25.0, 25.1, None)] == [True, False, False]
+    assert [least.judged(value)["met"] for value in (0.9, 0.89, None)] == [True, False, False]
+    assert in_words(most.judged(26.0)) == "latency: 26.00 ms, asked: at most 25.00 ms: falls short"
+    assert in_words(least.judged(0.95)) == "share: 95.0%, asked: at least 90.0%: pass"
+    assert "not measured" in in_words(most.judged(None))
+
+
+def test_the_report_has_every_bar() -> None:
+    machine = {"commit": "c", "at": "2026-01-01"}
+    result = {"model": "m", "machine": machine, "bars": [Bar("ratio", 4.0, "x").judged(3.0)]}
+    assert "| ratio | at most 4.00x | 3.00x | **pass** | m | c, 2026-01-01 |" in bars_table([result])
+
+
+def test_only_right_answers_within_the_deadline_are_in_time() -> None:
+    variants = ["baseline", "student", "student", "", "", ""]
+    samples = samples_of([10, 20, 30, 4, 6, 24], [200, 200, 200, 429, 504, 504], variants)
+    found = reckon(samples, 25.0, NDCG)
+    assert (found["offered"], found["in_time"], found["late"]) == (6, 2, 1)
+    assert found["in_time_by_variant"] == {"baseline": 1, "student": 1}
+    assert found["effective_ndcg_at_10"] == pytest.approx((0.5 + 0.25) / 6)
+    assert found["rejections"]["429"] == {"count": 1, "latency_ms": {"max": pytest.approx(4.0)}}
+    assert found["rejections"]["504"] == {"count": 2, "latency_ms": {"max": pytest.approx(24.0)}}
+    assert found["rejections"]["503"]["count"] == 0
+    assert found["sent_late_ms"]["max"] == pytest.approx(1.0)
+
+
+def test_a_wrong_answer_is_not_in_time_and_no_rejection() -> None:
+    samples = samples_of([10, 10], [200, 200], ["baseline", "baseline"])
+    samples.failed[1] = "wrong answer"
+    found = against({**reckon(samples, 25.0, NDCG), "in_time_per_second": 1.0}, 2.0)
+    assert found["in_time"] == 1
+    assert found["in_time_of_capacity"] == 0.5
+    in_time, p99, rejection, failures = judged_overload(found)
+    assert (in_time["met"], p99["value"], rejection["value"], failures["value"]) == (False, None, 0.0, 1)
+
+
+def test_answers_of_a_variant_without_measured_quality_have_no_effective_ndcg() -> None:
+    found = reckon(samples_of([10], [200], ["student"]), 25.0, {"student": None})
+    assert found["effective_ndcg_at_10"] is None
+
+
+def test_an_answer_is_held_against_the_variant_that_it_names() -> None:
+    other = TRUTH.__class__({"a": 0.1, "b": 0.2}, threshold=0.1, k=2)
+    material = Material([], [TRUTH], {"baseline": [TRUTH], "student": [other]})
+    assert material.truth(0, ("student", "1")) is other
+    assert material.truth(0, None) is TRUTH
+    with pytest.raises(KeyError):
+        material.truth(0, ("nobody", "1"))
+    assert Material([], [TRUTH]).truth(0, ("student", "1")) is TRUTH
+
+
+def test_percentiles_of_a_side_pool_its_turns() -> None:
+    turns = Turns()
+    for side, slowest in ((QUIET, 10.0), (BESIDE, 30.0), (QUIET, 10.0), (BESIDE, 30.0)):
+        took = [1.0] * 980 + [slowest] * 20
+        turns.take(side, "open", samples_of(took, [200] * 1000, [""] * 1000))
+    assert turns.p99_ratio("open") == pytest.approx(3.0)
+    assert turns.failures() == 0
+    assert turns.as_json()["latency_ms"]["open"][BESIDE]["p99"] == pytest.approx(30.0)
+
+
+def test_too_few_samples_have_no_ratio() -> None:
+    turns = Turns()
+    turns.take(QUIET, "open", samples_of([1.0], [200], [""]))
+    turns.take(BESIDE, "open", samples_of([1.0], [503], [""]))
+    assert turns.p99_ratio("open") is None
+    assert turns.failures() == 1
+
+
+def test_changes_of_the_version_are_counted_in_the_order_of_the_answers() -> None:
+    samples = samples_of([4, 1, 3, 2], [200] * 4, [""] * 4)
+    samples.origins = {0: ("v", "2"), 1: ("v", "1"), 2: ("v", "2"), 3: ("v", "1")}
+    assert version_changes(samples) == 1
+
+
+def test_growth_begins_when_memory_has_settled() -> None:
+    seen = [(float(moment), 100 if moment < 10 else 200 + (moment >= 55) * 2) for moment in range(60)]
+    assert growth(seen, 60.0) == pytest.approx(0.01)
+    assert growth(seen[:12], 60.0) is None
+
+
+def test_work_that_fails_beside_a_load_is_in_its_notes() -> None:
+    def fails(side: Side) -> None:
+        side.begun.set()
+        raise ValueError("the service said no")
+
+    with alongside(fails) as notes:
+        pass
+    assert notes == {"error": "ValueError: the service said no"}
+
+
+def test_work_that_fails_before_it_has_begun_is_not_waited_for() -> None:
+    def fails(side: Side) -> None:
+        raise OSError("nobody listens")
+
+    with alongside(fails) as notes:
+        assert "error" not in notes
+    assert notes["error"] == "OSError: nobody listens"
+
+
+def test_work_beside_a_load_ends_with_it() -> None:
+    threads = set()
+
+    def works(side: Side) -> None:
+        side.begun.set()
+        threads.add(threading.current_thread())
+        side.stop.wait()
+        side.notes["ended"] = True
+
+    with alongside(works) as notes:
+        assert notes == {}
+    assert notes == {"ended": True}
+    assert not any(one.is_alive() for one in threads)
+
+
+def test_the_share_of_time_within_spans() -> None:
+    assert share_within([(0.0, 2.0), (3.0, 9.0)], 1.0, 5.0) == pytest.approx(0.75)
+    assert share_within([], 1.0, 5.0) == 0.0
+
+
+def a_demo() -> dict[str, Any]:
+    """Two rounds; the bars ask for 8 times the best peer, and for 45% of the empty route."""
+    rates = {"fastapi": (100.0, 110.0), "kserve": (90.0, 120.0), "slimrank": (900.0, 990.0)}
+    rates["empty FastAPI route"] = (1000.0, 3000.0)
+    turns = [
+        a_turn(name, number, rate, "closed, 100 candidates")
+        for name, some in rates.items()
+        for number, rate in enumerate(some)
+    ]
+    return {"bench": {"counts": [100]}, "turns": turns}
+
+
+def test_the_demo_is_compared_with_the_best_peer_round_by_round() -> None:
+    found = demo_ratios(a_demo())["100"]
+    assert found["best_peer"] in {"fastapi", "kserve"}
+    assert found["of_best_peer"] == pytest.approx(
+        np.mean([10.0, 8.25]) if found["best_peer"] == "kserve" else 9.0
+    )
+    assert found["of_empty_route"] == pytest.approx((0.9 + 0.33) / 2)
+    assert [bar["met"] for bar in judged(a_demo())] == [True, True]
+
+
+def test_curves_have_a_line_for_each_series_and_survive_having_none() -> None:
+    drawn = curves(
+        "in time", "load", {"ladder": [(0.2, 1.0), (4.0, 0.5)], "fp32 only": [(0.2, 1.0), (4.0, 0.1)]}
+    )
+    assert drawn.count("<polyline") == 2
+    assert "ladder" in drawn
+    assert "http" not in drawn
+    assert "<svg" in curves("nothing", "load", {"ladder": []})

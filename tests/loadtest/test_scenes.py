@@ -1,0 +1,156 @@
+"""The scenes of our own service on real parts: a real service over a real store, each scene a second or two."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from loadtest.bars import SOAK_FAILURES, SOAK_MEMORY
+from loadtest.compare import Bench
+from loadtest.demo import measure_demo
+from loadtest.memory import MemoryPlan, measure_memory
+from loadtest.memory_report import memory_table
+from loadtest.ourselves import run_scenarios
+from loadtest.overload import FP32, LADDER, ONE, OverloadPlan, measure_overload
+from loadtest.overload_report import overload_plots, overload_table
+from loadtest.prepare import Place, Prepared, prepare
+from loadtest.recompression import FULL, RecompressionPlan, measure_recompression
+from loadtest.scenarios import Scenario, failures, resident_growth
+from loadtest.service import Cores
+from loadtest.swaps import SwapPlan, measure_swaps
+from loadtest.turns_report import recompression_table, swaps_table
+
+from tests.loadtest.models import WITH_VARIANT
+from tests.small_model import NAME, SmallModel, make_small_model
+
+MIX = ((20, 1.0),)
+MACHINE = {
+    "cores": 2,
+    "processor": "P",
+    "flags": ["avx2"],
+    "kernel": "6",
+    "commit": "c",
+    "at": "2026-01-01",
+    "versions": {"onnxruntime": "1"},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scenes")
+
+
+@pytest.fixture(scope="module")
+def small(folder: Path) -> SmallModel:
+    return make_small_model(folder, WITH_VARIANT)
+
+
+@pytest.fixture(scope="module")
+def prepared(small: SmallModel, folder: Path) -> Prepared:
+    return prepare(Place(NAME, small.models, small.store_folder), "int8-static", folder)
+
+
+@pytest.fixture(autouse=True)
+def cores() -> Iterator[None]:
+    """A comparison moves this process between the cores."""
+    before = os.sched_getaffinity(0)
+    yield
+    os.sched_setaffinity(0, before)
+
+
+def test_every_form_is_overloaded_and_its_answers_are_reckoned(prepared: Prepared) -> None:
+    plan = OverloadPlan(
+        loads=(0.3, 3.0), seconds=0.5, pause_seconds=0.1, bar_seconds=0.5, mix=MIX, connections=16,
+        calibration_seconds=0.3,
+    )  # fmt: skip
+    result = measure_overload(prepared, plan, "int8-static", Cores())
+    assert result["forms"] == {FP32: "baseline", ONE: "int8-static", LADDER: "auto"}
+    assert {(one["form"], one["load"]) for one in result["curve"]} == {
+        (form, load) for form in result["forms"] for load in plan.loads
+    }
+    for one in result["curve"]:
+        assert "wrong answer" not in one["outcomes"]
+        counted = sum(one["outcomes"].values())
+        assert one["in_time"] + one["late"] + counted - one["outcomes"]["ok"] == one["offered"] == counted
+        assert set(one["in_time_by_variant"]) <= {"auto": {"baseline", "int8-static"}}.get(
+            one["asked"], {one["asked"]}
+        )
+        worst, best = sorted(known["ndcg_at_10"] for known in result["variants"].values())
+        assert worst * one["in_time_share"] - 1e-9 <= one["effective_ndcg_at_10"]
+        assert one["effective_ndcg_at_10"] <= best * one["in_time_share"] + 1e-9
+    assert len(result["bars"]) == 4
+    told = overload_table({**result, "machine": MACHINE})
+    assert told.count("\n| ladder |") == 3
+    assert all("<polyline" in plot for plot in overload_plots(result))
+
+
+def test_versions_are_swapped_and_the_answers_show_it(prepared: Prepared) -> None:
+    plan = SwapPlan(
+        count=4, mix=MIX, turn_seconds=1.5, most_turns=4, settle_seconds=0.1, calibration_seconds=0.3
+    )
+    result = measure_swaps(prepared, plan, Cores())
+    assert result["errors"] == []
+    assert result["swaps"] == 4
+    assert result["changes_in_answers"] >= 3
+    assert result["take_up_seconds"]["max"] < 30
+    assert all(set(turn["outcomes"]) == {"ok"} for turn in result["turns"])
+    met = {bar["what"]: bar["met"] for bar in result["bars"]}
+    assert met["hot swaps under load: failed requests"]
+    assert not met["hot swaps under load: taken up"]  # a thousand were asked for
+    assert "4 swaps, each taken up after" in swaps_table({**result, "machine": MACHINE})
+
+
+def test_a_job_really_runs_beside_the_load(prepared: Prepared) -> None:
+    plan = RecompressionPlan(rounds=1, seconds=0.5, mix=MIX, calibration_seconds=0.3, workers=1)
+    result = measure_recompression(prepared, plan)
+    (job,) = result["jobs"]
+    assert "error" not in job
+    assert 0 < job["running_share"] <= 1
+    assert result["latency_ms"].keys() == {FULL, "open loop, 50%"}
+    assert {turn["side"] for turn in result["turns"]} == {"quiet", "beside"}
+    assert "a job was running for" in recompression_table({**result, "machine": MACHINE})
+
+
+def test_scenarios_with_bars_and_watched_memory(small: SmallModel, tmp_path: Path) -> None:
+    own = small.copy(tmp_path)
+    own.compress(["int8-static"], force=True)  # so that nothing has to be made before the storm
+    prepared = prepare(Place(NAME, own.models, own.store_folder), "int8-static", tmp_path)
+    soak = Scenario(
+        "soak", "short", MIX, ((0.3, 1.5),),
+        bars=((SOAK_MEMORY, resident_growth), (SOAK_FAILURES, failures)), watch_seconds=0.05,
+    )  # fmt: skip
+    storm = Scenario("swap storm", "short", MIX, ((0.3, 1.0),), beside="swaps")
+    result = run_scenarios(prepared, (soak, storm), Cores())
+    growth, failed = result["bars"]
+    assert failed["met"]
+    assert isinstance(growth["value"], float)
+    beside = result["scenarios"]["swap storm"]["beside"]
+    assert beside["versions"] == 2
+    assert beside["swaps"] >= 2
+
+
+def test_workers_share_a_large_table(tmp_path: Path) -> None:
+    plan = MemoryPlan(table_bytes=64_000_000, workers=(1, 2), asks=40, candidates=500, turn_seconds=0.5)
+    result = measure_memory(plan, tmp_path)
+    one, two = (result["by_workers"][workers] for workers in ("1", "2"))
+    assert set(one["outcomes"]) == set(two["outcomes"]) == {"ok"}
+    assert len(two["processes"]) > len(one["processes"])
+    touched = [one["table_touched_bytes"], two["table_touched_bytes"]]
+    assert [len(by_worker) for by_worker in touched] == [1, 2]
+    assert min(map(min, touched)) > 0.9 * plan.table_bytes
+    assert two["memory"]["proportional_bytes"] > one["memory"]["proportional_bytes"]
+    assert result["bars"][0]["value"] == pytest.approx(
+        two["memory"]["proportional_bytes"] / one["memory"]["proportional_bytes"]
+    )
+    assert "| 2 |" in memory_table({**result, "machine": MACHINE})
+
+
+def test_ours_serves_another_variant_than_the_peers(prepared: Prepared, folder: Path) -> None:
+    baseline = prepare(prepared.place, "baseline", folder / "peers")
+    short = {"seconds": 0.3, "open_seconds": 0.3, "warm_up_seconds": 0.1, "settle_seconds": 0.2}
+    bench = Bench(rounds=1, counts=(20, 100), rates=((20, 50.0),), **short)
+    result = measure_demo(baseline, bench, ["fastapi"], "int8-static")
+    assert result["servers"].keys() == {"fastapi", "slimrank", "empty FastAPI route"}
+    assert all(set(turn["outcomes"]) == {"ok"} for turn in result["turns"])
+    assert result["ratios"]["100"]["best_peer"] == "fastapi"
+    assert [bar["unit"] for bar in result["bars"]] == ["x", "%"]
