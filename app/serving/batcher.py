@@ -83,6 +83,16 @@ class Batcher:
         self._runner: asyncio.Task[None] | None = None
         self._costs = Costs()
 
+    @property
+    def depth(self) -> int:
+        """How many requests wait."""
+        return len(self._queue)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return self._runner is None
+
     async def score(self, features: Features, deadline: float) -> Scored:
         """Scores of one request. Raises Overloaded, DeadlineExceeded, and what the session raises."""
         if len(self._queue) >= self._max_queue:

@@ -20,6 +20,8 @@ from app.serving.batcher import Batcher
 from app.serving.features import FeatureReader
 from app.serving.ladder import Rung
 from app.serving.session import Session
+from app.serving.shadow import Shadow
+from app.serving.shadow_queue import ShadowQueue
 from app.settings import Settings
 from app.store import CATALOG, ArtifactStore
 
@@ -33,6 +35,7 @@ class LoadedVariant:
     rung: Rung
     catalog_version: str
     reader: FeatureReader
+    session: Session
     batcher: Batcher
 
 
@@ -47,6 +50,8 @@ class LoadedModel:
     variants: Mapping[str, LoadedVariant]
     failures: Mapping[str, str] = field(default_factory=dict)
     """For a variant whose active version could not be loaded: why."""
+    shadow: Shadow | None = None
+    """What is asked, after an answer, to compare it; None where the policy has no shadow."""
 
     @property
     def schema(self) -> FeatureSchema | None:
@@ -65,10 +70,13 @@ class LoadedModel:
 class Loader:
     """Loads active versions, checked byte for byte before onnxruntime sees them. Slow: call it in a thread."""
 
-    def __init__(self, store: ArtifactStore, settings: Settings, executor: Executor) -> None:
+    def __init__(
+        self, store: ArtifactStore, settings: Settings, executor: Executor, shadows: ShadowQueue
+    ) -> None:
         self._store = store
         self._settings = settings
         self._executor = executor
+        self._shadows = shadows
 
     def load(self, name: str, before: LoadedModel | None) -> LoadedModel:
         """The model as it is active now; parts that `before` has already are taken over.
@@ -98,7 +106,9 @@ class Loader:
                     variants[variant], rungs[variant] = old[variant], old[variant].rung
                 elif rung := self._rung(name, variant, version):
                     rungs[variant] = rung
-        return LoadedModel(name, active, rungs, variants, failures)
+        wanted = active.state.policy.shadow
+        shadow = Shadow(name, wanted, variants, self._shadows) if wanted else None
+        return LoadedModel(name, active, rungs, variants, failures, shadow)
 
     def _load_variant(
         self, model: str, variant: str, version: str, readers: Mapping[str, FeatureReader]
@@ -118,7 +128,7 @@ class Loader:
             max_batch_rows=self._settings.max_batch_rows,
         )
         rung = Rung(variant, version, manifest.verdict, read_report(folder))
-        return LoadedVariant(rung, manifest.catalog, reader, batcher)
+        return LoadedVariant(rung, manifest.catalog, reader, session, batcher)
 
     def _rung(self, model: str, variant: str, version: str) -> Rung | None:
         """What can be told of a version that cannot be loaded: the ladder must know what it does without."""

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from app.errors import ServiceError
 from app.jobs import JobQueue
 from app.serving.ladder import Rung
+from app.serving.shadow_metrics import ShadowMetrics
 
 _LOG = logging.getLogger(__name__)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -59,6 +60,7 @@ class Metrics:
             buckets=_CANDIDATES,
             registry=own,
         )
+        self.shadow = ShadowMetrics(own)
         self._load_failures = Counter(
             "slimrank_load_failures_total",
             "Active versions that a worker could not load.",

@@ -6,6 +6,7 @@ import numpy as np
 
 from app.encoding import Array
 from app.errors import DeadlineExceeded, InvalidInput
+from app.serving.canary import with_canary
 from app.serving.ladder import choose
 from app.serving.loaded import LoadedModel, LoadedVariant
 from app.serving.query import Encoded, Query, RankedItem, Ranking, Timing
@@ -20,12 +21,15 @@ async def rank(model: LoadedModel, query: Query) -> Ranking:
     choice = choose(
         query.variant, model.active.state, model.rungs, frozenset(model.variants), _count(model, query)
     )
+    choice = with_canary(choice, model, query)
     variant = model.variants[choice.variant]
     timing = Timing()
     started = time.perf_counter()
     encoded = variant.reader.encode(query)
     timing.encode_ms = (time.perf_counter() - started) * 1e3
     scores = await _scores(variant, encoded, query.deadline, timing)
+    if model.shadow is not None:
+        model.shadow.offer(choice.variant, variant.reader, query, encoded, scores)
     return Ranking(
         variant=choice.variant,
         version=variant.rung.version,

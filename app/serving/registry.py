@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
@@ -12,8 +12,9 @@ from app.active import Active
 from app.backoff import Backoff
 from app.errors import ArtifactCorrupt, NotReady, UnknownModel
 from app.model_card import BASELINE, model_names
-from app.serving.loaded import LoadedModel, Loader
+from app.serving.loaded import LoadedModel, LoadedVariant, Loader
 from app.serving.metrics import Metrics
+from app.serving.shadow_queue import ShadowQueue, Traffic
 from app.settings import Settings
 from app.store import ArtifactStore
 
@@ -30,7 +31,8 @@ class Registry:
         self._metrics = metrics
         # One thread: the sessions' own threads are what may use more cores, and requests stay first in, first out.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
-        self._loader = Loader(store, settings, self._executor)
+        self._shadows = ShadowQueue(Traffic(self._is_waiting, self._is_idle), metrics.shadow)
+        self._loader = Loader(store, settings, self._executor, self._shadows)
         self._models: Mapping[str, LoadedModel] = MappingProxyType({})
         self._retry_at: dict[str, tuple[float, Backoff]] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -45,6 +47,7 @@ class Registry:
         if self._watch:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
+        await self._shadows.stop()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -105,13 +108,11 @@ class Registry:
                 return before
             after = await asyncio.to_thread(self._loader.load, name, before)
         except ArtifactCorrupt as error:
-            after = LoadedModel(
-                name,
-                before.active if before else Active(),
-                before.rungs if before else {},
-                before.variants if before else {},
-                {"": error.message},
-            )
+            failures = {"": error.message}
+            if before is not None:
+                after = replace(before, failures=failures)
+            else:
+                after = LoadedModel(name, Active(), {}, {}, failures)
         self._note(name, before, after)
         return after
 
@@ -144,6 +145,15 @@ class Registry:
         else:
             self._retry_at.pop(name, None)
         self._metrics.know(name, after.rungs)
+
+    def _is_waiting(self) -> bool:
+        return any(one.batcher.depth for one in self._loaded())
+
+    def _is_idle(self) -> bool:
+        return all(one.batcher.idle for one in self._loaded())
+
+    def _loaded(self) -> Iterator[LoadedVariant]:
+        return (variant for model in self._models.values() for variant in model.variants.values())
 
     async def _watch_store(self) -> None:
         while True:
