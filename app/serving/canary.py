@@ -6,14 +6,11 @@ after a restart, and raising the percentage only lets more users in.
 
 from hashlib import blake2b
 
-import msgspec
-
 from app.model_card import AUTO
 from app.serving.ladder import Choice
 from app.serving.loaded import LoadedModel
 from app.serving.query import Query
 
-_JSON = msgspec.json.Encoder(order="deterministic")
 _HASH_BYTES = 8
 _HASHES = 256.0**_HASH_BYTES
 
@@ -39,8 +36,11 @@ def place(model: str, variant: str, who: bytes) -> float:
 
 
 def _who(model: LoadedModel, query: Query) -> bytes:
-    """The user's id; without one the whole request, so that the same request has the same answer."""
+    """The user's id; without one the whole request, so that the same request is treated alike."""
     user_id = query.user.get(model.schema.user_key) if model.schema else None
     if isinstance(user_id, str) and user_id:
-        return user_id.encode()
-    return _JSON.encode((query.user, query.context, query.candidates, query.exclude))
+        return user_id.encode(errors="surrogatepass")
+    try:
+        return repr((query.user, query.context, query.candidates, query.exclude)).encode()
+    except RecursionError:
+        return b""  # no feature is nested so deeply: the request is refused when it is encoded

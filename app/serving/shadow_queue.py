@@ -137,4 +137,5 @@ class ShadowQueue:
         if kind not in self._told:
             self._told.add(kind)
             model, _, against = labels
-            _LOG.error("%s: the shadow %s cannot score: %s", model, against, str(error).splitlines()[:1])
+            reason = next(iter(str(error).splitlines()), kind[1])
+            _LOG.error("%s: the shadow %s cannot score: %s", model, against, reason)
