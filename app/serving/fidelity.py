@@ -1,5 +1,6 @@
 """How alike two rankings of the same candidates are, without scipy: serving does not have it."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,7 @@ def kendall_tau(a: Array, b: Array) -> float:
     both = _tied((a[1:] != a[:-1]) | (b[1:] != b[:-1]))
     # Pairs that differ on both sides, less twice those of them that stand the other way round.
     agreeing = of_a + of_b - pairs + both - 2 * inversions(b)
-    return float(agreeing / (np.sqrt(of_a) * np.sqrt(of_b)))
+    return agreeing / math.sqrt(of_a * of_b)
 
 
 def _tied(changes: Array) -> int:

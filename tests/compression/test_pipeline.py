@@ -5,7 +5,6 @@ from typing import Any
 
 import onnx
 import pytest
-from app.active import Canary, Policy, Shadow, State
 from app.artifact import GRAPH_DATA_FILE, GRAPH_FILE, REPORT_FILE, verify
 from app.compression.pipeline import compress
 from app.compression.site import Outcome, Selection, Site
@@ -73,38 +72,6 @@ def test_a_second_run_uses_everything_again(ready: SmallModel) -> None:
     assert [one.reused for one in outcomes] == [True] * 3
     assert everything(ready) == before
     assert told == [1.0]
-
-
-POLICY = """
-[policy]
-kind = "pinned"
-variant = "int8-static"
-canary = { variant = "int8-dynamic", percent = 10 }
-shadow = { variant = "baseline", percent = 1 }
-"""
-
-
-def test_the_policy_of_the_card_serves_as_far_as_it_can(ready: SmallModel) -> None:
-    change_card(ready, "[budget]", f"{POLICY}\n[budget]")
-    assert stale(ready) == [], "a policy is nothing that variants are made from"
-    told: list[str] = []
-    outcomes = run(ready, lambda done, what: told.append(what), origin="a job")
-    assert [one.reused for one in outcomes] == [True] * 3
-    active = ready.store.active(NAME)
-    assert active.state.policy == Policy("pinned", "int8-static", shadow=Shadow("baseline", 1))
-    assert told == ["the card's policy: canary 'int8-dynamic' is left out: it was rejected", "done"]
-    run(ready, origin="another job")
-    assert ready.store.active(NAME) == active
-    assert ready.store.roll_back(NAME).state.policy == Policy()
-
-
-def test_a_policy_that_an_admin_has_set_outlasts_a_compression(ready: SmallModel) -> None:
-    by_admin = Policy(canary=Canary("int8-static", 5))
-    ready.store.activate(NAME, lambda state: State(state.versions, by_admin, "an admin", "admin"))
-    change_card(ready, "[budget]", f"{POLICY}\n[budget]")
-    run(ready, force=True)
-    state = ready.store.active(NAME).state
-    assert (state.policy, state.policy_set_by) == (by_admin, "admin")
 
 
 def test_force_makes_everything_again_with_equal_graphs(ready: SmallModel) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from app.active import Canary, Policy, State
+from app.active import Active, Canary, Policy, State
 from app.errors import UnknownVariant
 from app.serving.canary import place, with_canary
 from app.serving.ladder import Choice
@@ -36,11 +36,7 @@ def loaded(small_model: SmallModel) -> LoadedModel:
 
 def with_policy(model: LoadedModel, percent: float, variant: str = "int8-static") -> LoadedModel:
     state = State(model.active.state.versions, Policy("pinned", "baseline", Canary(variant, percent)))
-    return replace(model, active=replace_state(model, state))
-
-
-def replace_state(model: LoadedModel, state: State) -> Any:
-    return type(model.active)(model.active.revision + 1, state, [])
+    return replace(model, active=Active(1, state))
 
 
 def asked(user: dict[str, Any] | None = None, candidates: Any = ("i1", "i2"), **changes: Any) -> Query:

@@ -27,10 +27,12 @@ class Work:
         self.done: list[str] = []
         self.go = threading.Event()
         self.go.set()
+        self.begun = 0
         self._steps = steps
 
     def steps(self) -> Iterator[Fidelity | None]:
         for number in range(1, self._steps + 1):
+            self.begun = number
             assert self.go.wait(60)
             self.done.append(threading.current_thread().name)
             yield SAME if number == self._steps else None
@@ -119,16 +121,18 @@ def test_nothing_is_done_while_something_is_served(monkeypatch: pytest.MonkeyPat
 
 
 def test_serving_holds_up_what_has_begun_after_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow_queue, "PATIENCE_SECONDS", 60.0)
+
     async def scene(bench: Bench) -> None:
         work = Work(steps=4)
         work.go.clear()
         bench.queue.put(work)
-        await asyncio.sleep(0.05)
+        await until(lambda: work.begun == 1)
         bench.idle = False  # a request comes while the first step is under way
         work.go.set()
         await until(lambda: len(work.done) == 1)
         await asyncio.sleep(0.05)
-        assert len(work.done) == 1
+        assert work.begun == 1
         bench.idle = True
         await bench.ended(compared=1)
         assert len(work.done) == 4
@@ -182,7 +186,7 @@ def test_stopping_forgets_what_waits_and_ends_after_the_step_under_way() -> None
         works[0].go.clear()
         for one in works:
             bench.queue.put(one)
-        await asyncio.sleep(0.05)
+        await until(lambda: works[0].begun == 1)
         await bench.queue.stop()
         works[0].go.set()
         assert bench.outcomes() == {}
