@@ -1,27 +1,71 @@
 """Which versions of a model serve, by which policy, and what served before: `<store>/<model>/active.json`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from app.errors import Conflict
 
 MAX_HISTORY = 10
+Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 
-class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How `auto` chooses: `ladder` takes the cheapest variant that passed, `pinned` always takes `variant`."""
+class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A variant that answers this percentage of the users (0 to 100), always the same ones."""
+
+    variant: str
+    percent: Percent
+
+
+class Shadow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A variant that also scores this percentage of the requests (0 to 100), to be compared and never answered."""
+
+    variant: str
+    percent: Percent
+
+
+# What has its default is left out of active.json, so that an earlier release reads a state that needs nothing newer.
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How `auto` chooses: `ladder` takes the cheapest variant that passed, `pinned` always takes `variant`.
+
+    Either way a canary may answer its share instead, and a shadow may score its share as well.
+    """
 
     kind: Literal["ladder", "pinned"] = "ladder"
     variant: str | None = None
+    canary: Canary | None = None
+    shadow: Shadow | None = None
+
+    def variants(self) -> set[str]:
+        """Every variant that is named."""
+        canary, shadow = (one.variant if one else None for one in (self.canary, self.shadow))
+        return {one for one in (self.variant, canary, shadow) if one is not None}
+
+    def described(self) -> str:
+        """The policy in a few words."""
+        parts = [f"pinned to {self.variant}" if self.kind == "pinned" else "ladder"]
+        parts += [f"canary {self.canary.variant} for {self.canary.percent:g}%"] if self.canary else []
+        parts += [f"shadow {self.shadow.variant} for {self.shadow.percent:g}%"] if self.shadow else []
+        return ", ".join(parts)
 
 
-class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What serves. `origin` says who set it: changes of one origin in a row count as one for a roll-back."""
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What serves. `origin` says who set it: changes of one origin in a row count as one for a roll-back.
+
+    `policy_set_by` is None in states from before it was noted: a policy of an admin's, unless it is the default.
+    """
 
     versions: dict[str, str] = {}
     policy: Policy = Policy()
     origin: str = ""
+    policy_set_by: Literal["card", "admin"] | None = None
+
+    @property
+    def follows_card(self) -> bool:
+        """Whether the policy is that of the model card: no admin has set one."""
+        if self.policy_set_by is None:
+            return self.policy == Policy()
+        return self.policy_set_by == "card"
 
 
 class Active(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -27,7 +27,7 @@ def inputs_sha256(card: ModelCard, folder: Path, recipe: Recipe | None) -> str:
     """Fingerprint of what a variant (the baseline, without a recipe) is made from, as 64 hex digits."""
     content = {
         "card": card.model_dump(
-            mode="json", by_alias=True, exclude={"recipes", "title", "description", "training"}
+            mode="json", by_alias=True, exclude={"recipes", "title", "description", "training", "policy"}
         ),
         "recipe": recipe.model_dump(mode="json", exclude={"name", "description"}) if recipe else None,
         "files": _files(card, folder),

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.errors import ConfigurationError, UnknownModel, UnknownRecipe
+from app.policy import Policy
 from app.schema import FeatureSchema
 
 MODEL_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
@@ -166,6 +167,7 @@ class ModelCard(_Table):
     training: dict[str, Any] = Field(default_factory=dict, description="See `slimrank train`.")
     budget: Budget = Budget()
     profile: Profile = Profile()
+    policy: Policy = Policy(kind="ladder")
     recipes: tuple[Recipe, ...] = ()
 
     @model_validator(mode="after")
@@ -173,6 +175,15 @@ class ModelCard(_Table):
         names = [recipe.name for recipe in self.recipes]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"recipe names must be unique; repeated: {', '.join(repeated)}")
+        return self
+
+    @model_validator(mode="after")
+    def _policy_names_variants(self) -> "ModelCard":
+        known = [BASELINE, *(recipe.name for recipe in self.recipes)]
+        if unknown := sorted(self.policy.variants() - {*known}):
+            raise ValueError(
+                f"policy: no recipe makes a variant {unknown[0][:100]!r}; there are: {', '.join(known)}"
+            )
         return self
 
     def recipe(self, name: str) -> Recipe:

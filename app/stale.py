@@ -1,5 +1,6 @@
-"""Queues a compression job for every model that has variants to make or to make again."""
+"""Queues a compression job for every model that has variants to make, or a card whose policy is not taken up yet."""
 
+from app.card_policy import with_card_policy
 from app.errors import ArtifactCorrupt
 from app.fingerprint import stale_variants
 from app.jobs import Job, JobQueue
@@ -16,7 +17,10 @@ def submit_stale(settings: Settings, queue: JobQueue) -> list[Job]:
 
 def _is_stale(settings: Settings, store: ArtifactStore, model: str) -> bool:
     folder = settings.models / model
+    card = read_card(folder)
     try:
-        return bool(stale_variants(read_card(folder), folder, store))
+        state = store.active(model).state
+        wanted, _ = with_card_policy(state, card, store)
+        return wanted.policy != state.policy or bool(stale_variants(card, folder, store))
     except ArtifactCorrupt:
         return True  # compression makes again what is damaged

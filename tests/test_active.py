@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from app.active import MAX_HISTORY, Active, Policy, State
+from app.active import MAX_HISTORY, Active, Canary, Policy, Shadow, State
 from app.errors import Conflict
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 STATES = st.builds(
     State,
     st.dictionaries(st.sampled_from(["baseline", "int8"]), st.sampled_from(["1", "2"]), max_size=2),
-    st.builds(Policy, st.sampled_from(["ladder", "pinned"]), st.sampled_from([None, "int8"])),
+    st.builds(
+        Policy,
+        st.sampled_from(["ladder", "pinned"]),
+        st.sampled_from([None, "int8"]),
+        st.none() | st.builds(Canary, st.just("int8"), st.floats(0, 100)),
+        st.none() | st.builds(Shadow, st.just("baseline"), st.floats(0, 100)),
+    ),
     st.sampled_from(["job 1", "job 2", "admin"]),
+    st.sampled_from([None, "card", "admin"]),
 )
 
 
@@ -97,6 +104,11 @@ def test_whatever_changes_the_history_has_no_gap_and_no_end(states: list[State])
         b'{"revision": "1"}',
         b'{"state": {"versions": {"baseline": 1}}}',
         b'{"state": {"policy": {"kind": "random"}}}',
+        b'{"state": {"policy": {"canary": {"variant": "int8", "percent": 100.1}}}}',
+        b'{"state": {"policy": {"canary": {"variant": "int8", "percent": -1}}}}',
+        b'{"state": {"policy": {"shadow": {"variant": "int8"}}}}',
+        b'{"state": {"policy": {"shadow": {"variant": "int8", "percent": 1, "colour": "red"}}}}',
+        b'{"state": {"policy_set_by": "nobody"}}',
         b'{"unknown": 1}',
         b'{"state": {"unknown": 1}}',
     ],
@@ -104,3 +116,48 @@ def test_whatever_changes_the_history_has_no_gap_and_no_end(states: list[State])
 def test_a_foreign_state_is_refused(data: bytes) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(data, type=Active)
+
+
+def decoded(text: str) -> Active:
+    return msgspec.json.decode(text, type=Active)
+
+
+def test_a_state_from_before_there_were_canaries_is_read() -> None:
+    old = (
+        '{"revision": 3, "state": {"versions": {"baseline": "1"}, "policy": '
+        '{"kind": "pinned", "variant": "baseline"}, "origin": "a"}, "history": []}'
+    )
+    assert decoded(old) == Active(3, State({"baseline": "1"}, Policy("pinned", "baseline"), "a"))
+
+
+def test_a_state_that_needs_nothing_new_is_written_as_it_was_before_there_were_canaries() -> None:
+    encoded = msgspec.json.encode(Active(1, State({"baseline": "1"}, Policy("pinned", "baseline"), "a")))
+    assert msgspec.json.decode(encoded)["state"] == {
+        "versions": {"baseline": "1"},
+        "policy": {"kind": "pinned", "variant": "baseline"},
+        "origin": "a",
+    }
+
+
+def test_the_card_is_followed_until_an_admin_sets_a_policy() -> None:
+    pinned = Policy("pinned", "int8")
+    assert State().follows_card
+    assert State(policy=pinned, policy_set_by="card").follows_card
+    assert not State(policy_set_by="admin").follows_card
+    assert not State(policy=pinned).follows_card, "it is older than policies of cards"
+
+
+def test_a_roll_back_brings_back_the_whole_policy_and_who_set_it() -> None:
+    policy = Policy("pinned", "int8", Canary("student", 2.5), Shadow("baseline", 1))
+    canary = State({"baseline": "1"}, policy, "a", "admin")
+    active = decoded(
+        msgspec.json.encode(after(canary, State({"baseline": "1"}, Policy(), "b", "card"))).decode()
+    )
+    assert active.rolled_back().state == canary
+
+
+def test_a_policy_is_described_in_a_few_words() -> None:
+    assert Policy().described() == "ladder"
+    policy = Policy("pinned", "int8", Canary("student", 2.5), Shadow("baseline", 100))
+    assert policy.described() == "pinned to int8, canary student for 2.5%, shadow baseline for 100%"
+    assert policy.variants() == {"int8", "student", "baseline"}

@@ -144,6 +144,7 @@ def test_a_change_of_one_recipe_leaves_the_baseline_alone(folder: Path, change: 
         edit("epochs = 3", "epochs = 4"),
         edit('technique = "prune"', 'technique = "prune", sparsity = 0.5'),
         edit("auc = 0.99", "auc = 0.990  # the same"),
+        edit("[data]", '[policy]\nkind = "pinned"\nvariant = "baseline"\n\n[data]'),
         write("README.md"),
         write("docs/notes.md"),
         write("code/__pycache__/build.pyc"),

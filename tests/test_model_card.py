@@ -21,6 +21,7 @@ from app.model_card import (
     model_names,
     read_card,
 )
+from app.policy import Policy
 from pydantic import ValidationError
 
 SMALLEST = """
@@ -65,6 +66,12 @@ distinct_score_ratio = 0.5
 candidates = [1, 100]
 samples = 30
 
+[policy]
+kind = "pinned"
+variant = "int8"
+canary = { variant = "pruned", percent = 2.5 }
+shadow = { variant = "baseline", percent = 1 }
+
 [[recipes]]
 name = "int8"
 description = "Smaller."
@@ -102,6 +109,7 @@ def test_the_smallest_card_has_defaults_for_the_rest(folder: Path) -> None:
     assert card.source == OnnxSource(kind="onnx", graph="model.onnx", encoder="encoder.json")
     assert (card.data, card.recipes, card.training) == (None, (), {})
     assert (card.budget, card.profile) == (Budget(), Profile())
+    assert card.policy == Policy(kind="ladder")
 
 
 def test_every_field_of_a_full_card_is_read(folder: Path) -> None:
@@ -123,6 +131,8 @@ def test_every_field_of_a_full_card_is_read(folder: Path) -> None:
     assert (card.budget.ndcg_at_10, card.profile.candidates) == (0.98, (1, 100))
     assert [one["technique"] for one in card.recipe("pruned").steps] == ["prune", "quantize_dynamic"]
     assert card.recipe("int8").seed == 3
+    assert (card.policy.kind, card.policy.variant) == ("pinned", "int8")
+    assert card.policy.variants() == {"int8", "pruned", "baseline"}
 
 
 def test_a_card_comes_back_from_its_own_dump(folder: Path) -> None:
@@ -175,6 +185,13 @@ def test_a_path_inside_the_folder_is_taken(path: str) -> None:
         ({"data": {"split": {"seed": -1}}}, r"data\.split\.seed: "),
         ({"data": {"display": "title"}}, r"data\.display: "),
         ({"training": 3}, "training: "),
+        ({"policy": {"kind": "ladder"}}, "policy: `policy.variant` goes with the kind 'pinned'"),
+        ({"policy": {"canary": {"variant": "pruned", "percent": 101}}}, r"policy\.canary\.percent: "),
+        ({"policy": {"canary": {"variant": "int8", "percent": 1}}}, "policy: .*which is pinned already"),
+        (
+            {"policy": {"shadow": {"variant": "nope", "percent": 1}}},
+            "policy: no recipe makes a variant 'nope'; there are: baseline, int8, pruned",
+        ),
         ({"budget": {"auc": 1.01}}, r"budget\.auc: Input should be less than or equal to 1"),
         ({"budget": {"auc": float("nan")}}, r"budget\.auc: "),
         ({"budget": {"ndcg_at_10": 0}}, r"budget\.ndcg_at_10: "),

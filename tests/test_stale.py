@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from app.active import State
+from app.active import Policy, State
 from app.artifact import GRAPH_FILE, MANIFEST_FILE, Manifest
 from app.errors import ConfigurationError
 from app.fingerprint import inputs_sha256
@@ -61,6 +61,19 @@ def test_a_model_that_is_up_to_date_is_left_alone(settings: Settings, queue: Job
 def test_a_changed_recipe_is_queued(settings: Settings, queue: JobQueue) -> None:
     publish_all(settings, read_card(settings.models / "tiny"))
     (settings.models / "tiny" / "model.toml").write_text(CARD.replace('"int8",', '"int8", seed = 1,'))
+    assert len(submit_stale(settings, queue)) == 1
+
+
+def test_a_changed_policy_is_queued_unless_an_admin_has_set_another(
+    settings: Settings, queue: JobQueue
+) -> None:
+    publish_all(settings, read_card(settings.models / "tiny"))
+    policy = '[policy]\nkind = "ladder"\nshadow = { variant = "baseline", percent = 1 }\n'
+    (settings.models / "tiny" / "model.toml").write_text(CARD + policy)
+    store = ArtifactStore(settings.store)
+    store.activate("tiny", lambda state: State(state.versions, Policy(), "an admin", "admin"))
+    assert submit_stale(settings, queue) == []
+    store.activate("tiny", lambda state: State(state.versions, Policy(), "a test"))
     assert len(submit_stale(settings, queue)) == 1
 
 

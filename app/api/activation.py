@@ -4,17 +4,20 @@ import secrets
 from typing import Annotated, Self
 
 from fastapi import APIRouter
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.active import Active, State
 from app.active import Policy as ActivePolicy
-from app.api.answers import ActiveState, Policy
+from app.api.answers import ActiveState
 from app.api.body import described_model, json_body
 from app.api.envelope import error_examples
 from app.api.security import ADMIN_ERRORS, Admin
-from app.api.state import Parts
+from app.api.state import Parts, Service
+from app.card_policy import as_written, to_serve, with_card_policy
 from app.errors import Conflict, InvalidInput, UnknownModel, UnknownVariant, UnknownVersion
 from app.model_card import VARIANT_NAME
+from app.policy import Policy
 from app.store import ArtifactStore
 
 router = APIRouter(prefix="/admin/models/{model}", tags=["admin"], dependencies=[Admin])
@@ -33,6 +36,14 @@ class ActivateRequest(BaseModel):
             "examples": [
                 {"policy": {"kind": "pinned", "variant": "baseline"}},
                 {"policy": {"kind": "ladder"}},
+                {
+                    "policy": {
+                        "kind": "ladder",
+                        "canary": {"variant": "int8-static", "percent": 2.5},
+                        "shadow": {"variant": "baseline", "percent": 1},
+                    }
+                },
+                {"follow_card": True},
                 {"variant": "int8-static"},
             ]
         },
@@ -44,16 +55,22 @@ class ActivateRequest(BaseModel):
     version: Annotated[str, Field(pattern="^[0-9a-f]{16}$")] | None = Field(
         default=None, description="Its version; without one, the newest."
     )
-    policy: Policy | None = Field(default=None, description="How `auto` chooses; without one, as it is.")
+    policy: Policy | None = Field(
+        default=None, description="How `auto` chooses, as a whole; without one, as it is."
+    )
+    follow_card: bool = Field(
+        default=False,
+        description="Give up the policy that an admin set: that of the model card serves again.",
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.variant is None and self.policy is None:
-            raise ValueError("give `variant`, `policy`, or both")
+        if self.variant is None and self.policy is None and not self.follow_card:
+            raise ValueError("give `variant`, `policy`, or both; or `follow_card`")
         if self.version is not None and self.variant is None:
             raise ValueError("`version` goes with `variant`")
-        if self.policy is not None and (self.policy.kind == "pinned") != (self.policy.variant is not None):
-            raise ValueError("`policy.variant` goes with the kind 'pinned', and only with it")
+        if self.policy is not None and self.follow_card:
+            raise ValueError("`follow_card` sets the policy of the model card: leave `policy` out")
         return self
 
 
@@ -68,18 +85,15 @@ def activate(
     origin = f"admin request {secrets.token_hex(4)}"
 
     def change(state: State) -> State:
-        versions = dict(state.versions)
+        after = replace(state, origin=origin)
         if body.variant is not None and version is not None:
-            versions[body.variant] = version
-        policy = state.policy
+            after = replace(after, versions={**state.versions, body.variant: version})
         if body.policy is not None:
-            policy = ActivePolicy(body.policy.kind, body.policy.variant)
-        if policy.variant is not None and policy.variant not in versions:
-            known = ", ".join(sorted(versions))
-            raise UnknownVariant(f"variant {policy.variant[:100]!r} is not active; there are: {known}")
-        if versions == state.versions and policy == state.policy:
-            return state
-        return State(versions, policy, origin)
+            after = replace(after, policy=to_serve(body.policy), policy_set_by="admin")
+        if body.follow_card:
+            after = _with_card_policy(parts, model, after)
+        _check_active(after)
+        return state if replace(after, origin=state.origin) == state else after
 
     return _answer(model, parts.store.activate(model, change))
 
@@ -89,6 +103,20 @@ def roll_back(model: str, parts: Parts) -> ActiveState:
     """Let the state before the last change serve again."""
     parts.check_published(model)
     return _answer(model, parts.store.roll_back(model))
+
+
+def _with_card_policy(parts: Service, model: str, state: State) -> State:
+    if model not in parts.registry.expected():
+        raise Conflict(f"model {model!r} is served from the store alone: it has no card to follow")
+    followed = replace(state, policy=ActivePolicy(), policy_set_by=None)
+    return with_card_policy(followed, parts.card(model), parts.store)[0]
+
+
+def _check_active(state: State) -> None:
+    """Raise UnknownVariant when the policy names what is not active."""
+    for variant in sorted(state.policy.variants() - state.versions.keys()):
+        known = ", ".join(sorted(state.versions))
+        raise UnknownVariant(f"variant {variant[:100]!r} is not active; there are: {known}")
 
 
 def _version(store: ArtifactStore, model: str, body: ActivateRequest) -> str | None:
@@ -114,6 +142,7 @@ def _answer(model: str, active: Active) -> ActiveState:
         model=model,
         revision=active.revision,
         versions=active.state.versions,
-        policy=Policy.of(active.state.policy),
+        policy=as_written(active.state.policy),
+        follows_card=active.state.follows_card,
         can_roll_back=bool(active.history),
     )

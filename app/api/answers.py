@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.active import Policy as ActivePolicy
+from app.policy import Policy
 
 
 class _Answer(BaseModel):
@@ -48,18 +48,6 @@ class RankResponse(_Answer):
     timing_ms: TimingMs
 
 
-class Policy(_Answer):
-    """How `auto` chooses."""
-
-    kind: Literal["ladder", "pinned"]
-    variant: str | None = None
-
-    @classmethod
-    def of(cls, policy: ActivePolicy) -> "Policy":
-        """The same as an answer."""
-        return cls(kind=policy.kind, variant=policy.variant)
-
-
 class ModelSummary(_Answer):
     """One model in the list."""
 
@@ -92,6 +80,9 @@ class ModelDetail(ModelSummary):
     features: list[dict[str, Any]] = Field(description="The features, as the model card describes them.")
     catalog: CatalogSize | None
     revision: int = Field(description="Grows with every change of what is active.")
+    follows_card: bool = Field(
+        description="Whether the policy is the model card's, not one that an admin set."
+    )
     can_roll_back: bool
 
 
@@ -121,6 +112,9 @@ class ActiveState(_Answer):
     revision: int
     versions: dict[str, str] = Field(description="The active version of each variant.")
     policy: Policy
+    follows_card: bool = Field(
+        description="Whether the policy is the model card's, not one that an admin set."
+    )
     can_roll_back: bool
 
 

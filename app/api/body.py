@@ -60,8 +60,10 @@ def described_model(kind: type[BaseModel]) -> dict[str, Any]:
     """The `openapi_extra` of a route whose body is `kind`; its examples come with it."""
     schema = kind.model_json_schema()
     examples = {f"example {n}": {"value": one} for n, one in enumerate(schema.pop("examples", []), start=1)}
-    for name, one in schema.pop("$defs", {}).items():
-        _inline(schema, f"#/$defs/{name}", one)
+    definitions = schema.pop("$defs", {})
+    for name, one in definitions.items():
+        for node in (schema, *definitions.values()):
+            _inline(node, f"#/$defs/{name}", one)
     return {
         "requestBody": {
             "required": True,

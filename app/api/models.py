@@ -8,15 +8,16 @@ from app.api.answers import (
     ModelDetail,
     ModelList,
     ModelSummary,
-    Policy,
     VariantDetail,
     VariantList,
 )
 from app.api.envelope import error_examples
 from app.api.state import Parts, Service
 from app.artifact import Manifest, read_report
+from app.card_policy import as_written
 from app.errors import ConfigurationError, NotReady, UnknownModel
 from app.model_card import BASELINE, ModelCard
+from app.policy import Policy
 from app.serving.loaded import LoadedModel
 from app.store import ArtifactStore
 
@@ -47,6 +48,7 @@ def show_model(model: str, parts: Parts) -> ModelDetail:
         if reader
         else None,
         revision=active.revision,
+        follows_card=active.state.follows_card,
         can_roll_back=bool(active.history),
     )
 
@@ -97,7 +99,7 @@ def _summary(parts: Service, name: str) -> ModelSummary:
         description=description,
         ready=bool(loaded and loaded.variants),
         variants=_names(loaded),
-        policy=Policy.of(loaded.active.state.policy) if loaded else Policy(kind="ladder"),
+        policy=as_written(loaded.active.state.policy) if loaded else Policy(kind="ladder"),
     )
 
 

@@ -37,8 +37,7 @@ def models(settings: Settings) -> None:
 
 
 def _table(store: ArtifactStore, model: str, title: str, active: Active) -> Table:
-    policy = active.state.policy
-    how = f"pinned to {policy.variant}" if policy.kind == "pinned" else "ladder"
+    how = active.state.policy.described()
     table = Table(
         title=f"{model}: {title}" if title else model,
         caption=f"revision {active.revision}, policy: {how}" if active.revision else "nothing is active yet",

@@ -29,6 +29,8 @@ def compress(model: str, selection: Selection, site: Site, progress: Progress) -
     for position, (recipe, steps) in enumerate(plan):
         outcomes.append(run.variant(recipe, steps, position, len(plan)))
     site.store.collect(model, site.keep_versions)
+    for reason in run.left_out:
+        progress(1.0, reason)
     progress(1.0, "done")
     if failed := [one for one in outcomes if one.version is None]:
         reasons = "; ".join(f"{one.variant}: {one.reason}" for one in failed)

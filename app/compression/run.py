@@ -9,6 +9,7 @@ from torch import nn
 
 from app.active import State
 from app.artifact import Manifest, verify
+from app.card_policy import with_card_policy
 from app.compression.bench import Bench
 from app.compression.gate import judge
 from app.compression.make_catalog import make_catalog
@@ -40,6 +41,8 @@ class Run:
         self.store = site.store
         self.progress = progress
         self.subject = Subject(card, site.models / card.name, site.cache)
+        self.left_out: list[str] = []
+        """What of the card's policy cannot serve, by the latest activation."""
         self._baseline: Manifest | None = None
         self._bench: Bench | None = None
 
@@ -147,11 +150,11 @@ class Run:
 
     def _activate(self, manifest: Manifest, started: float, *, reused: bool) -> Outcome:
         def with_it(state: State) -> State:
-            if state.versions.get(manifest.variant) == manifest.version:
-                return state
-            return State(
-                {**state.versions, manifest.variant: manifest.version}, state.policy, self.selection.origin
-            )
+            versions = {**state.versions, manifest.variant: manifest.version}
+            after = State(versions, state.policy, self.selection.origin, state.policy_set_by)
+            after, self.left_out = with_card_policy(after, self.card, self.store)
+            unchanged = after.versions == state.versions and after.policy == state.policy
+            return state if unchanged else after
 
         self.store.activate(self.card.name, with_it)
         verdict = manifest.verdict

@@ -23,6 +23,8 @@ from app.serving.ladder import Ladder, Level, Rung
 from app.serving.lane import Lane, best_run_rows, time_runs
 from app.serving.load import Load
 from app.serving.session import Session
+from app.serving.shadow import Shadow
+from app.serving.shadow_queue import ShadowQueue
 from app.settings import Settings
 from app.store import CATALOG, ArtifactStore
 
@@ -34,6 +36,7 @@ class LoadedVariant:
     rung: Rung
     catalog_version: str
     reader: FeatureReader
+    session: Session
     lane: Lane
 
 
@@ -43,6 +46,7 @@ class Engine:
 
     batcher: Batcher
     admission: Admission
+    shadows: ShadowQueue
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,15 @@ class LoadedModel:
     load: Load = field(default_factory=Load)
     level: Level = field(default_factory=Level)
     ladder: Ladder = field(init=False)
+    shadow: Shadow | None = field(init=False)
+    """What is asked, after an answer, to compare it; None where the policy has no shadow."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ladder", Ladder(self.active.state, self.rungs, self.variants, self.level))
+        state = self.active.state
+        object.__setattr__(self, "ladder", Ladder(state, self.rungs, self.variants, self.level))
+        wanted = state.policy.shadow
+        shadow = Shadow(self.name, wanted, self.variants, self.engine.shadows) if wanted else None
+        object.__setattr__(self, "shadow", shadow)
 
     @property
     def schema(self) -> FeatureSchema | None:
@@ -137,7 +147,7 @@ class Loader:
         session = Session(folder, reader.schema, self._settings.inference_threads)
         lane = _warm_lane(session, reader.schema, self._settings.max_batch_rows, before)
         rung = Rung(variant, version, manifest.verdict, read_report(folder))
-        return LoadedVariant(rung, manifest.catalog, reader, lane)
+        return LoadedVariant(rung, manifest.catalog, reader, session, lane)
 
     def _rung(self, model: str, variant: str, version: str) -> Rung | None:
         """What can be told of a version that cannot be loaded: the ladder must know what it does without."""

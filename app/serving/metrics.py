@@ -20,6 +20,7 @@ from app.errors import ServiceError
 from app.jobs import JobQueue
 from app.serving.ladder import Rung
 from app.serving.query import Ranking
+from app.serving.shadow_metrics import ShadowMetrics
 from app.serving.tally import Count, SummedHistogram, Tally
 
 _LOG = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Metrics:
             buckets=_CANDIDATES,
             registry=own,
         )
+        self.shadow = ShadowMetrics(own)
         self._load_failures = Counter(
             "slimrank_load_failures_total",
             "Active versions that a worker could not load.",

@@ -12,6 +12,7 @@ import numpy as np
 
 from app.encoding import Array
 from app.errors import InvalidInput
+from app.serving.canary import with_canary
 from app.serving.ladder import Choice
 from app.serving.loaded import LoadedModel, LoadedVariant
 from app.serving.query import Encoded, Query, RankedItem, Ranking, Timing
@@ -26,11 +27,10 @@ class Begun(msgspec.Struct, frozen=True):
     """A query whose features are ready to be scored by the variant that was chosen."""
 
     model: LoadedModel
+    query: Query
     choice: Choice
     variant: LoadedVariant
     encoded: Encoded
-    k: int | None
-    deadline: float
     timing: Timing
     predicted_seconds: float
 
@@ -65,12 +65,13 @@ def begin(model: LoadedModel, query: Query) -> Begun:
     rows = _count(model, query)
     model.load.note(rows)
     choice = model.ladder.choose(query.variant, rows, _Pressure(model, rows, query.deadline))
+    choice = with_canary(choice, model, query)
     variant = model.variants[choice.variant]
     # Before the features are read: under overload, most of what is refused must cost little.
     predicted = model.engine.admission.check(variant.lane, rows, query.deadline)
     encoded = variant.reader.encode(query)
     timing = Timing(encode_ms=(time.perf_counter() - started) * 1e3)
-    return Begun(model, choice, variant, encoded, query.k, query.deadline, timing, predicted)
+    return Begun(model, query, choice, variant, encoded, timing, predicted)
 
 
 def score(one: Begun, done: Callable[[Outcome], None], gone: Callable[[], bool]) -> None:
@@ -79,7 +80,7 @@ def score(one: Begun, done: Callable[[Outcome], None], gone: Callable[[], bool])
     if not features.rows:
         done(Scored(_NOTHING, 0.0, 0.0))
         return
-    one.model.engine.batcher.submit(Waiting(one.variant.lane, features, one.deadline, done, gone))
+    one.model.engine.batcher.submit(Waiting(one.variant.lane, features, one.query.deadline, done, gone))
 
 
 def finish(one: Begun, scored: Scored) -> Ranking:
@@ -93,11 +94,13 @@ def finish(one: Begun, scored: Scored) -> Ranking:
         raise InvalidInput(
             "the model gives no finite score for these features; numbers in them may be too large"
         )
+    if one.model.shadow is not None:
+        one.model.shadow.offer(one.choice.variant, one.variant.reader, one.query, encoded, scored.scores)
     return Ranking(
         variant=one.choice.variant,
         version=one.variant.rung.version,
         degraded_reason=one.choice.degraded_reason,
-        items=_items(one.variant, encoded, scored.scores, one.k),
+        items=_items(one.variant, encoded, scored.scores, one.query.k),
         unknown_items=encoded.unknown_items,
         unknown_user=encoded.unknown_user,
         candidates=encoded.features.rows,
@@ -111,7 +114,7 @@ async def rank(model: LoadedModel, query: Query) -> Ranking:
     if not one.encoded.features.rows:
         return finish(one, Scored(_NOTHING, 0.0, 0.0))
     return finish(
-        one, await one.model.engine.batcher.score(one.variant.lane, one.encoded.features, one.deadline)
+        one, await one.model.engine.batcher.score(one.variant.lane, one.encoded.features, one.query.deadline)
     )
 
 

@@ -17,6 +17,7 @@ from app.serving.admission import Admission
 from app.serving.batcher import TURN_SECONDS, Batcher
 from app.serving.loaded import Engine, LoadedModel, Loader
 from app.serving.metrics import Metrics
+from app.serving.shadow_queue import ShadowQueue, Traffic
 from app.settings import Settings
 from app.store import ArtifactStore
 
@@ -37,7 +38,9 @@ class Registry:
         # One thread: the sessions' own threads are what may use more cores, and requests stay first in, first out.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         batcher = Batcher(self._executor, _inline_seconds(settings.workers))
-        self.engine = Engine(batcher, Admission(batcher, settings.max_queue))
+        traffic = Traffic(lambda: batcher.depth > 0, lambda: batcher.idle)
+        shadows = ShadowQueue(traffic, metrics.shadow)
+        self.engine = Engine(batcher, Admission(batcher, settings.max_queue), shadows)
         self._loader = Loader(store, settings, self.engine)
         self._models: Mapping[str, LoadedModel] = MappingProxyType({})
         self._retry_at: dict[str, tuple[float, Backoff]] = {}
@@ -54,6 +57,7 @@ class Registry:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.engine.batcher.close()
+        await self.engine.shadows.stop()
         self._metrics.flush()
         self._executor.shutdown(wait=False, cancel_futures=True)
 

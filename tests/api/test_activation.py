@@ -8,7 +8,7 @@ import pytest
 from app.api.answers import ActiveState, ModelDetail, Readiness
 from fastapi.testclient import TestClient
 
-from tests.api.checks import ADMIN, RANK, answered, ranking_of, refused
+from tests.api.checks import ADMIN, RANK, answered, ranking_of, refused, serving
 from tests.serving.store_changes import active_version, damage, publish_again
 from tests.small_model import NAME, SmallModel
 
@@ -119,6 +119,8 @@ def test_a_roll_back_without_a_change_is_a_conflict(own: TestClient) -> None:
         ({"variant": None, "policy": None}, "give `variant`, `policy`, or both"),
         ({"version": "0" * 16}, "give `variant`, `policy`, or both"),
         ({"version": "0" * 16, "policy": PINNED}, "`version` goes with `variant`"),
+        ({"follow_card": True, "policy": PINNED}, "leave `policy` out"),
+        ({"follow_card": "yes please"}, "follow_card"),
         ({"variant": "baseline", "version": "newest"}, "version"),
         ({"variant": "baseline", "version": "0" * 17}, "version"),
         ({"variant": "../baseline"}, "variant"),
@@ -137,6 +139,87 @@ def test_a_roll_back_without_a_change_is_a_conflict(own: TestClient) -> None:
 )
 def test_wrong_requests_are_refused(own: TestClient, body: dict[str, Any], said: str) -> None:
     assert said in refusal(own, "invalid_input", **body)
+    assert not answered(own.get(f"/v1/models/{NAME}"), ModelDetail).can_roll_back
+
+
+CANARY = {"variant": "int8-static", "percent": 2.5}
+SHADOW = {"variant": "baseline", "percent": 1}
+
+
+def test_canary_and_shadow_are_set_shown_replaced_and_rolled_back(own: TestClient) -> None:
+    policy = {"kind": "ladder", "canary": CANARY, "shadow": SHADOW}
+    changed = activate(own, policy=policy)
+    assert changed.policy.model_dump(exclude_none=True) == policy
+    assert not changed.follows_card
+    look_at_the_store(own)
+    shown = answered(own.get(f"/v1/models/{NAME}"), ModelDetail)
+    assert (shown.policy, shown.follows_card) == (changed.policy, False)
+    more = activate(own, policy={"kind": "ladder", "canary": CANARY | {"percent": 50}})
+    assert (more.policy.canary.percent, more.policy.shadow) == (50, None), "a policy is set as a whole"
+    assert roll_back(own).policy == changed.policy
+    before = roll_back(own)
+    assert (before.policy.canary, before.follows_card) == (None, True)
+
+
+def test_the_policy_survives_a_restart(own: TestClient, small: SmallModel) -> None:
+    everyone = {"kind": "pinned", "variant": "baseline", "canary": CANARY | {"percent": 100}}
+    set_before = activate(own, policy=everyone)
+    with serving(small) as restarted:
+        assert answered(restarted.get(f"/v1/models/{NAME}"), ModelDetail).policy == set_before.policy
+        assert answering(restarted)[0] == "int8-static"
+        assert answering(restarted, "baseline")[0] == "baseline", "a name is no part of a canary"
+
+
+def test_the_policy_of_the_card_serves_again_when_the_admins_is_given_up(
+    own: TestClient, small: SmallModel
+) -> None:
+    card = small.models / NAME / "model.toml"
+    policy = '[policy]\nkind = "pinned"\nvariant = "int8-static"\n\n[budget]'
+    card.write_text(card.read_text().replace("[budget]", policy))
+    assert not activate(own, policy=PINNED).follows_card
+    followed = activate(own, follow_card=True)
+    assert (followed.policy.variant, followed.follows_card) == ("int8-static", True)
+    assert activate(own, follow_card=True).revision == followed.revision
+    card.write_text("name = 1")
+    assert "model.toml" in refusal(own, "configuration", follow_card=True)
+    card.unlink()
+    assert "it has no card to follow" in refusal(own, "conflict", follow_card=True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "said"),
+    [
+        (
+            {"canary": CANARY | {"variant": "nope"}},
+            "unknown_variant",
+            "'nope' is not active; there are: base",
+        ),
+        (
+            {"shadow": SHADOW | {"variant": "nope"}},
+            "unknown_variant",
+            "'nope' is not active; there are: base",
+        ),
+        ({"canary": CANARY | {"percent": 100.5}}, "invalid_input", "policy.canary.percent"),
+        ({"canary": CANARY | {"percent": -1}}, "invalid_input", "policy.canary.percent"),
+        ({"canary": CANARY | {"percent": "half"}}, "invalid_input", "policy.canary.percent"),
+        ({"canary": "int8-static"}, "invalid_input", "policy.canary"),
+        ({"shadow": SHADOW | {"share": 1}}, "invalid_input", "policy.shadow.share"),
+        (
+            {"kind": "pinned", "variant": "int8-static", "canary": CANARY},
+            "invalid_input",
+            "'int8-static', which is pinned already",
+        ),
+        (
+            {"kind": "pinned", "variant": "baseline", "shadow": SHADOW},
+            "invalid_input",
+            "would compare 'baseline' with itself",
+        ),
+    ],
+)
+def test_a_wrong_canary_or_shadow_is_refused_and_changes_nothing(
+    own: TestClient, policy: dict[str, Any], code: str, said: str
+) -> None:
+    assert said in refusal(own, code, policy={"kind": "ladder"} | policy)
     assert not answered(own.get(f"/v1/models/{NAME}"), ModelDetail).can_roll_back
 
 

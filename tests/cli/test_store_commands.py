@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from app.active import Canary, Policy, Shadow, State
 from app.artifact import GRAPH_FILE
 from app.jobs import QUEUE_FILE, JobQueue
 from app.store import ArtifactStore
@@ -52,6 +53,14 @@ def test_models_shows_what_serves_and_what_is_not_up_to_date(
     for part in ("tiny: A tiny ranker", "int8", "passed", "1.00 MB", "4.0x", "0.250 ms", "policy: ladder"):
         assert part in ran.out
     assert "not up to date: baseline, int8" in ran.out
+
+
+def test_models_shows_the_whole_policy(slimrank: Slimrank, store: ArtifactStore, models: Path) -> None:
+    policy = Policy("pinned", "baseline", Canary("int8", 2.5), Shadow("int8", 1))
+    store.activate("tiny", lambda state: State(state.versions, policy, "a test", "admin"))
+    ran = slimrank("models", "--store", store.root, "--models", models)
+    for part in ("policy: pinned to baseline", "canary int8 for 2.5%", "shadow int8 for 1%"):
+        assert part in " ".join(ran.out.split())
 
 
 def test_models_shows_a_model_that_was_never_compressed(

@@ -105,7 +105,9 @@ async function showModel(name) {
   showVariants(variants, counts);
   showPlot(variants, counts.at(-1));
   showChoices(variants);
-  const policy = model.policy.kind === "pinned" ? `${model.policy.variant}, to which it is pinned` : "the fastest that passed";
+  const { kind, variant, canary } = model.policy;
+  const most = kind === "pinned" ? `${variant}, to which it is pinned` : "the fastest that passed";
+  const policy = canary ? `${most}, and for ${canary.percent}% of the users ${canary.variant}` : most;
   find("status").textContent = model.ready
     ? `${name} is ready: ${model.variants.length} variants loaded, auto takes ${policy}.`
     : `${name} is not ready yet; its first compression may be under way. Load the page again in a while.`;

@@ -1,0 +1,46 @@
+"""The canary: a variant that is tried out on some of the users.
+
+Whether a user is in depends on the user, the model and the canary's name alone: every worker decides alike, before and
+after a restart, and raising the percentage only lets more users in.
+"""
+
+from hashlib import blake2b
+
+from app.model_card import AUTO
+from app.serving.ladder import Choice
+from app.serving.loaded import LoadedModel
+from app.serving.query import Query
+
+_HASH_BYTES = 8
+_HASHES = 256.0**_HASH_BYTES
+
+
+def with_canary(choice: Choice, model: LoadedModel, query: Query) -> Choice:
+    """The canary for who is in, else what was chosen. A query that names its variant is never the canary's."""
+    canary = model.active.state.policy.canary
+    if canary is None or query.variant != AUTO or canary.percent == 0:
+        return choice
+    if canary.percent < 100 and place(model.name, canary.variant, _who(model, query)) >= canary.percent:
+        return choice
+    if canary.variant in model.variants:
+        return Choice(canary.variant)
+    return Choice(choice.variant, f"variant {canary.variant!r} is not loaded, so {choice.variant!r} answered")
+
+
+def place(model: str, variant: str, who: bytes) -> float:
+    """Where somebody stands on the way from 0 to 100 percent, evenly spread; who stands below a percentage is in."""
+    # The names are in the hash so that the next canary does not begin with the same users again.
+    named = f"{model}/{variant}/".encode()
+    digest = blake2b(named + who, digest_size=_HASH_BYTES).digest()
+    return 100.0 * (int.from_bytes(digest, "big") / _HASHES)
+
+
+def _who(model: LoadedModel, query: Query) -> bytes:
+    """The user's id; without one the whole request, so that the same request is treated alike."""
+    user_id = query.user.get(model.schema.user_key) if model.schema else None
+    if isinstance(user_id, str) and user_id:
+        return user_id.encode(errors="surrogatepass")
+    try:
+        return repr((query.user, query.context, query.candidates, query.exclude)).encode()
+    except RecursionError:
+        return b""  # no feature is nested so deeply: the request is refused when it is encoded
