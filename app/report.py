@@ -104,6 +104,8 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     machine: Machine
     seconds: float
     """Wall-clock seconds that making and measuring the variant took."""
+    notes: list[str] = []
+    """What steps decided by measurement, one line each, such as which layers stay in float and why."""
 
     def latency_at(self, candidates: int) -> Latency | None:
         """The measurement at that candidate count, if there is one."""

@@ -31,7 +31,7 @@ def report(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Everything that was measured, as JSON.")] = False,
 ) -> None:
-    """Show size, quality with its 95% interval, latency and verdict of each variant."""
+    """Show size, quality with its 95% interval, latency, verdict and notes of each variant."""
     store = ArtifactStore(settings.store)
     found = _published(store, model)
     if as_json:
@@ -40,11 +40,13 @@ def report(
         return
     console = Console(highlight=False)
     console.print(_table(model, found, wide=console.width >= _WIDE))
-    for name, (manifest, _) in found.items():
+    for name, (manifest, one) in found.items():
         if manifest.verdict is not None and name != BASELINE:
             console.print(
                 f"{name}: {manifest.verdict.outcome}, {escape(manifest.verdict.reason)}", soft_wrap=True
             )
+        for note in one.notes:
+            console.print(f"{name}: {escape(note)}", soft_wrap=True)
     machine = next(iter(found.values()))[1].machine
     console.print(
         f"measured on {escape(machine.processor)}, {machine.cores} cores, onnxruntime {machine.onnxruntime}, "

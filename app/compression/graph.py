@@ -37,6 +37,12 @@ def dense_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type in DENSE_OPERATORS and node.input[1] in weights]
 
 
+def axis_of_outputs(node: onnx.NodeProto, rank: int) -> int:
+    """The axis of a dense node's weight, which has `rank` of them, that its outputs lie along."""
+    turned = any(one.name == "transB" and one.i for one in node.attribute)
+    return rank - 2 if turned else rank - 1
+
+
 def last_dense_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """The dense nodes from which the score is reached without another dense node on the way.
 

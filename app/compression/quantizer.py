@@ -3,16 +3,15 @@
 import io
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import onnx
 
 from app.compression.graph import dense_nodes, last_dense_nodes, name_nodes
-from app.encoding import Array
+from app.compression.weights_aside import put_back, set_aside
 from app.errors import CompressionFailed
-from app.training.weights import is_external, mapped
 
 # In its integer form onnxruntime rewrites a Gemm to a MatMul of this name before it looks at the exclusions.
 _REWRITTEN = "_MatMul"
@@ -30,7 +29,7 @@ def quantized(
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     name_nodes(copy)
-    aside = _set_aside(copy)
+    external = set_aside(copy)
     if not dense_to_quantize(copy):
         raise CompressionFailed(f"{what}: the graph has no dense layer to quantize besides the last one")
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -40,7 +39,7 @@ def quantized(
         except (ValueError, RuntimeError, TypeError, onnx.checker.ValidationError) as error:
             raise CompressionFailed(f"{what}: {str(error).splitlines()[0]}") from error
         made = onnx.load(target)
-    _put_back(made, aside)
+    put_back(made, external)
     return made
 
 
@@ -50,34 +49,10 @@ def dense_to_quantize(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in dense_nodes(model) if node.name not in last]
 
 
-def to_leave(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that a quantizer must leave as they are."""
-    names = [node.name for node in last_dense_nodes(model)]
+def all_but(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:
+    """Names of the dense nodes besides these layers, as a quantizer must be told to leave them as they are."""
+    names = [node.name for node in dense_nodes(model) if node.name not in layers]
     return names + [name + _REWRITTEN for name in names]
-
-
-def aside(model: onnx.ModelProto) -> dict[str, Array]:
-    """The weights in files, mapped: inputs of the copy that a quantizer is given."""
-    return {one.name: mapped(one) for one in model.graph.initializer if is_external(one)}
-
-
-def _set_aside(model: onnx.ModelProto) -> list[onnx.TensorProto]:
-    """Make inputs of the weights in files, in place: quantizers write and load the whole graph several times."""
-    external = [one for one in model.graph.initializer if is_external(one)]
-    kept = [one for one in model.graph.initializer if not is_external(one)]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
-    for one in external:
-        model.graph.input.append(onnx.helper.make_tensor_value_info(one.name, one.data_type, list(one.dims)))
-    return external
-
-
-def _put_back(model: onnx.ModelProto, tensors: list[onnx.TensorProto]) -> None:
-    names = {one.name for one in tensors}
-    inputs = [one for one in model.graph.input if one.name not in names]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    model.graph.initializer.extend(tensors)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import onnx
 from torch import nn
 
@@ -109,8 +110,9 @@ class Run:
         bench, baseline = self._ready_bench()
         with self.store.staged() as folder:
             with self.store.scratch() as scratch:
-                write_graph(self._apply(recipe, steps, scratch, progress), folder)
-            report = bench.measure(folder, started, _tail(progress))
+                graph, notes = self._apply(recipe, steps, scratch, progress)
+                write_graph(graph, folder)
+            report = msgspec.structs.replace(bench.measure(folder, started, _tail(progress)), notes=notes)
             assert baseline.catalog is not None
             origin = Origin(
                 self.card.name, recipe.name, inputs, baseline.catalog, baseline.reference, recipe, steps
@@ -126,15 +128,16 @@ class Run:
 
     def _apply(
         self, recipe: Recipe, steps: tuple[Step, ...], scratch: Path, progress: Progress
-    ) -> onnx.ModelProto:
-        """Run the steps; the export comes between the last module step and the first graph step."""
-        module = self.subject.module
+    ) -> tuple[onnx.ModelProto, list[str]]:
+        """Run the steps; the export comes between the last module step and the first graph step. And their notes."""
+        module, notes = self.subject.module, list[str]()
         workshop = Workshop(
             encoder=self.subject.encoder,
             prepared=self.subject.prepared,
             seed=recipe.seed,
             machine=this_machine(),
             progress=progress,
+            note=notes.append,
             teacher=module,
             scratch=scratch,
             another_teacher=self.subject.another,
@@ -146,7 +149,7 @@ class Run:
             begin, end = (_STEPS_SHARE * (position + after) / len(steps) for after in (0, 1))
             progress(begin, step.technique.name)
             model = step.technique.apply(model, step.config, workshop.within(begin, end))
-        return self.subject.export(model) if isinstance(model, nn.Module) else model
+        return (self.subject.export(model) if isinstance(model, nn.Module) else model), notes
 
     def _activate(self, manifest: Manifest, started: float, *, reused: bool) -> Outcome:
         def with_it(state: State) -> State:

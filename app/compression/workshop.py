@@ -12,6 +12,12 @@ from app.training.rows import Prepared, Rows
 
 Progress = Callable[[float, str], None]
 """Told the fraction done (0 to 1) and what is being done. It may raise, to cancel the work."""
+Note = Callable[[str], None]
+"""Told, in one line, what a step decided by measurement: it stands in the variant's report."""
+
+
+def no_notes(line: str) -> None:
+    """For work whose notes nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Workshop:
     seed: int
     machine: Machine
     progress: Progress
+    note: Note = no_notes
     teacher: Any = None
     """The recipe's starting module (`nn.Module`), for distillation; None for a ready graph."""
     scratch: Path | None = None

@@ -121,3 +121,9 @@ def test_a_finished_job_cannot_be_cancelled(
     queue.cancel(job.id)
     ran = slimrank("jobs", "cancel", job.id, "--store", store.root)
     assert (ran.code, ran.err) == (1, f"error: job {job.id} has already been cancelled\n")
+
+
+def test_report_says_what_was_decided_by_measurement(slimrank: Slimrank, store: ArtifactStore) -> None:
+    ran = slimrank("report", "tiny", "--store", store.root)
+    assert "\nint8: a layer stays in float: [it] gains no time\n" in ran.out
+    assert "baseline: " not in ran.out

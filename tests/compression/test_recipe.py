@@ -145,9 +145,14 @@ def test_settings_that_are_not_given_have_their_defaults() -> None:
     assert given.config == QuantizeStaticConfig(rows=7)
     assert full.to_json() == {
         "technique": "quantize_static",
+        "keep_float": "last",
+        "measure": "auc",
+        "budget": 0.0005,
+        "candidates": 100,
         "rows": 2048,
         "method": "minmax",
         "per_channel": True,
+        "correct_biases": False,
     }
 
 

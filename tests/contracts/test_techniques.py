@@ -37,12 +37,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "prune_neurons": {"epochs": 2, "batch_size": 256},
     "product_quantize_tables": {"subvector": 2, "clusters": 16, "min_rows": 100},
     "quantize_static": {"rows": 300},
+    "tune_quantized": {"epochs": 2, "batch_size": 256, "table_bits": 4, "min_rows": 100},
     # The form is fixed: which is the faster one may differ from run to run on tables as small as these.
     "quantize_tables": {"bits": 4, "encoding": "standard", "min_rows": 1},
 }
 # One scale for all rows of a run: what a row is batched with moves its score, which the technique says of itself.
 MOVED_BY_ITS_BATCH = {"quantize_dynamic"}
 MULTIPLIES_IN_INT8 = {"quantize_dynamic", "quantize_static"}
+# Other weights in the same place, of which a later step loses less.
+PREPARES_FOR_OTHERS = {"equalize", "tune_quantized"}
 # Larger tables for smaller dense layers.
 TRADES_BYTES_FOR_PRODUCTS = {"fold_tables"}
 TECHNIQUES = list(techniques().values())
@@ -160,14 +163,15 @@ def test_the_result_keeps_the_graph_contract(bench: Bench, technique: Technique)
 
 
 @every
-def test_the_result_is_smaller(bench: Bench, technique: Technique) -> None:
+def test_the_result_is_smaller_where_it_does_not_only_prepare(bench: Bench, technique: Technique) -> None:
     def size(graph: onnx.ModelProto) -> int:
         values = weights(graph)
         if technique.name in TRADES_BYTES_FOR_PRODUCTS:
             return sum(values[node.input[1]].size for node in dense_nodes(graph))
         return sum(one.nbytes for one in values.values())
 
-    assert size(bench.result_graph(technique)) < size(bench.graph)
+    made, before = size(bench.result_graph(technique)), size(bench.graph)
+    assert made == before if technique.name in PREPARES_FOR_OTHERS else made < before
 
 
 @every

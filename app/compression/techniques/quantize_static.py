@@ -1,10 +1,10 @@
 """Static int8: weights as int8, activations as uint8 with scales that were calibrated on real rows (QDQ, U8S8)."""
 
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import onnx
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -15,16 +15,18 @@ from onnxruntime.quantization import (
 )
 from pydantic import Field
 
+from app.compression.bias_correction import CORRECT_BIASES, with_corrected_biases
+from app.compression.calibration import ROWS_PER_RUN, calibration_inputs, drawn_rows, graph_inputs
 from app.compression.graph import DENSE_OPERATORS
-from app.compression.quantizer import aside, dense_to_quantize, quantized
-from app.compression.technique import Technique, TechniqueConfig
+from app.compression.mixed_precision import MixedPrecisionConfig, with_mixed_precision
+from app.compression.quantizer import quantized
+from app.compression.technique import Technique
+from app.compression.weights_aside import mapped_weights
 from app.compression.workshop import Workshop
 from app.encoding import Array
 from app.machine import int8_saturates
-from app.schema import ROW_REQUEST
 from app.training.rows import Rows
 
-_ROWS_PER_RUN = 256
 _METHODS = {
     "minmax": CalibrationMethod.MinMax,
     "entropy": CalibrationMethod.Entropy,
@@ -32,7 +34,7 @@ _METHODS = {
 }
 
 
-class QuantizeStaticConfig(TechniqueConfig):
+class QuantizeStaticConfig(MixedPrecisionConfig):
     """How ranges of activations are found and how weights are quantized."""
 
     rows: int = Field(default=2048, ge=1, le=100_000, description="Training rows that calibrate the ranges.")
@@ -40,6 +42,7 @@ class QuantizeStaticConfig(TechniqueConfig):
         default="minmax", description="How a range follows from the values seen."
     )
     per_channel: bool = Field(default=True, description="One scale per output channel instead of per tensor.")
+    correct_biases: bool = Field(default=False, description=CORRECT_BIASES)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
@@ -49,15 +52,14 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
     """
 
     def __init__(self, rows: Rows, count: int, seed: int, weights: Mapping[str, Array]) -> None:
-        drawn = np.random.default_rng(seed).permutation(len(rows))[:count]
-        runs = -(-len(drawn) // _ROWS_PER_RUN)
+        drawn = drawn_rows(rows, count, seed)
+        runs = -(-len(drawn) // ROWS_PER_RUN)
         self._weights = weights
-        self._feeds = self._each(rows, np.sort(drawn[: len(drawn) // runs * runs]), runs)
+        self._feeds = self._each(rows, drawn[: len(drawn) // runs * runs])
 
-    def _each(self, rows: Rows, drawn: Array, runs: int) -> Iterator[dict[str, Array]]:
-        for some in np.split(drawn, runs):
-            row_request = np.arange(len(some), dtype=np.int64)
-            yield {**rows.inputs(some), **self._weights, ROW_REQUEST: row_request}
+    def _each(self, rows: Rows, drawn: Array) -> Iterator[dict[str, Array]]:
+        for inputs in graph_inputs(rows, drawn):
+            yield {**inputs, **self._weights}
 
     def get_next(self) -> dict[str, Array] | None:
         """The next rows, or None at the end: the shape of the interface that onnxruntime asks for."""
@@ -65,27 +67,37 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
 
 
 def apply(model: onnx.ModelProto, config: QuantizeStaticConfig, workshop: Workshop) -> onnx.ModelProto:
-    """The graph with every dense layer but the last in int8. Raises CompressionFailed."""
-    reader = _Reader(workshop.rows(TECHNIQUE.name), config.rows, workshop.seed, aside(model))
+    """The graph with every dense layer in int8 but the last, and but those that `keep_float` leaves.
 
-    def quantize(copy: onnx.ModelProto, target: Path) -> None:
-        quantize_static(
-            copy,
-            target,
-            reader,
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(DENSE_OPERATORS),
-            per_channel=config.per_channel,
-            reduce_range=int8_saturates(workshop.machine),
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_quantize=dense_to_quantize(copy),
-            calibrate_method=_METHODS[config.method],
+    Raises CompressionFailed.
+    """
+    rows = workshop.rows(TECHNIQUE.name)
+    inputs = calibration_inputs(workshop, config.rows, TECHNIQUE.name) if config.correct_biases else []
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {
+            "quant_format": QuantFormat.QDQ,
+            "op_types_to_quantize": list(DENSE_OPERATORS),
+            "per_channel": config.per_channel,
+            "reduce_range": int8_saturates(workshop.machine),
+            "activation_type": QuantType.QUInt8,
+            "weight_type": QuantType.QInt8,
+            "calibrate_method": _METHODS[config.method],
+            # Ranges do not depend on which layers are quantized: they are found once.
+            "calibration_cache_path": Path(folder) / "ranges.json",
             # What a layer gives goes into sums and gates in float: rounding it as well would only lose precision.
-            extra_options={"OpTypesToExcludeOutputQuantization": list(DENSE_OPERATORS)},
-        )
+            "extra_options": {"OpTypesToExcludeOutputQuantization": list(DENSE_OPERATORS)},
+        }
 
-    return quantized(model, TECHNIQUE.name, quantize)
+        def with_these(layers: Collection[str]) -> onnx.ModelProto:
+            reader = _Reader(rows, config.rows, workshop.seed, mapped_weights(model))
+
+            def quantize(copy: onnx.ModelProto, target: Path) -> None:
+                quantize_static(copy, target, reader, nodes_to_quantize=list(layers), **settings)
+
+            made = quantized(model, TECHNIQUE.name, quantize)
+            return with_corrected_biases(model, made, inputs) if config.correct_biases else made
+
+        return with_mixed_precision(model, with_these, config, workshop)
 
 
 TECHNIQUE = Technique(
