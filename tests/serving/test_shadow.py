@@ -224,11 +224,10 @@ def test_a_query_that_the_other_cannot_encode_is_skipped(small: SmallModel) -> N
 
     async def scene(one: Running) -> None:
         model = one.registry.get(NAME)
-        other = model.variants["int8-static"]
+        other, reader = model.variants["int8-static"], model.variants["baseline"].reader
         strict = replace(other, reader=FeatureReader(other.reader.catalog, max_candidates=3))
         queue = one.registry.engine.shadows
         picky = shadow.Shadow(NAME, Shadow("int8-static", 100), {"int8-static": strict}, queue)
-        reader = model.variants["baseline"].reader
         picky.offer("baseline", reader, asked(), reader.encode(asked()), np.zeros(40, np.float32))
         await until(lambda: outcomes(one) == {"encoding": 1})
 
