@@ -1,6 +1,6 @@
 """Static int8: weights as int8, activations as uint8 with scales that were calibrated on real rows (QDQ, U8S8)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -48,16 +48,20 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
     onnxruntime's histograms need runs of equal size, so at most one row of a run is left out.
     """
 
-    def __init__(self, rows: Rows, count: int, seed: int, weights: Mapping[str, Array]) -> None:
-        drawn = np.random.default_rng(seed).permutation(len(rows))[:count]
+    def __init__(self, rows: Rows, config: QuantizeStaticConfig, seed: int, model: onnx.ModelProto) -> None:
+        drawn = np.random.default_rng(seed).permutation(len(rows))[: config.rows]
         runs = -(-len(drawn) // _ROWS_PER_RUN)
-        self._weights = weights
+        # A graph need not read every feature.
+        self._wanted = {one.name for one in model.graph.input}
+        self._weights = aside(model)
         self._feeds = self._each(rows, np.sort(drawn[: len(drawn) // runs * runs]), runs)
 
     def _each(self, rows: Rows, drawn: Array, runs: int) -> Iterator[dict[str, Array]]:
         for some in np.split(drawn, runs):
             row_request = np.arange(len(some), dtype=np.int64)
-            yield {**rows.inputs(some), **self._weights, ROW_REQUEST: row_request}
+            feed = {**rows.inputs(some), ROW_REQUEST: row_request}
+            read = {name: values for name, values in feed.items() if name in self._wanted}
+            yield {**read, **self._weights}
 
     def get_next(self) -> dict[str, Array] | None:
         """The next rows, or None at the end: the shape of the interface that onnxruntime asks for."""
@@ -66,7 +70,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
 
 def apply(model: onnx.ModelProto, config: QuantizeStaticConfig, workshop: Workshop) -> onnx.ModelProto:
     """The graph with every dense layer but the last in int8. Raises CompressionFailed."""
-    reader = _Reader(workshop.rows(TECHNIQUE.name), config.rows, workshop.seed, aside(model))
+    reader = _Reader(workshop.rows(TECHNIQUE.name), config, workshop.seed, model)
 
     def quantize(copy: onnx.ModelProto, target: Path) -> None:
         quantize_static(
