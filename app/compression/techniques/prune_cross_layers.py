@@ -87,7 +87,8 @@ def _magnitude(module: nn.Module, network: CrossNetwork, workshop: Workshop) -> 
         if isinstance(layer, nn.Sequential):
             first, second = matrices
             matrices = [second @ first]
-        return torch.linalg.vector_norm(torch.cat([one.flatten() for one in matrices]))
+        total: Tensor = torch.linalg.vector_norm(torch.cat([one.flatten() for one in matrices]))
+        return total
 
     return torch.stack([norm(layer) for layer in network.layers])
 

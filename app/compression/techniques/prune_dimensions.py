@@ -119,7 +119,8 @@ def _magnitude(module: nn.Module, ranker: Narrowable, workshop: Workshop) -> dic
 
 def _norm(columns: Tensor) -> Tensor:
     """[rows, columns] -> [columns]."""
-    return torch.linalg.vector_norm(columns.detach(), dim=0)
+    norms: Tensor = torch.linalg.vector_norm(columns.detach(), dim=0)
+    return norms
 
 
 def _over_rows(
