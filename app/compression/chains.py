@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from app.training.layers import MLP, SplitLinear
+from app.training.narrowing import keep_inputs, keep_outputs
 
 # What may stand between two dense layers of a plain nn.Sequential: it looks at each neuron alone.
 _ELEMENTWISE = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.ELU, nn.Sigmoid, nn.Tanh, nn.Dropout, nn.Identity)
@@ -37,13 +38,12 @@ class Hidden:
     def keep(self, neurons: Tensor) -> None:
         """Leave only these neurons (int64, ascending), in place."""
         if isinstance(self.writer, nn.Linear):
-            _keep_rows(self.writer, neurons)
+            keep_outputs(self.writer, neurons)
         else:
-            _keep_rows(self.writer.item, neurons)
+            keep_outputs(self.writer.item, neurons)
             if self.writer.request is not None:
-                _keep_rows(self.writer.request, neurons)
-        self.reader.weight = nn.Parameter(self.reader.weight[:, neurons].detach().clone())
-        self.reader.in_features = len(neurons)
+                keep_outputs(self.writer.request, neurons)
+        keep_inputs(self.reader, neurons)
 
 
 def hidden_layers(module: nn.Module) -> list[Hidden]:
@@ -72,10 +72,3 @@ def _of_sequential(sequential: nn.Sequential) -> list[Hidden]:
         elif not isinstance(layer, _ELEMENTWISE):
             writer = None
     return found
-
-
-def _keep_rows(layer: nn.Linear, rows: Tensor) -> None:
-    layer.weight = nn.Parameter(layer.weight[rows].detach().clone())
-    if layer.bias is not None:
-        layer.bias = nn.Parameter(layer.bias[rows].detach().clone())
-    layer.out_features = len(rows)

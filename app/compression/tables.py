@@ -170,8 +170,10 @@ def index_features(
         node = makers.get(value)
         if node is None or node.op_type in _FORGETS_VALUES:
             continue
-        kept = kept and node.op_type in _KEEPS_INDICES
-        sources = node.input[:1] if node.op_type in _KEEPS_INDICES - {"Concat"} else node.input
+        remapped = node.op_type == "Gather" and not {node.input[0]} & (makers.keys() | inputs)
+        kept = kept and node.op_type in _KEEPS_INDICES and not remapped
+        first_alone = node.op_type in _KEEPS_INDICES - {"Concat"} and not remapped
+        sources = node.input[:1] if first_alone else node.input
         open_values += [one for one in dict.fromkeys(sources) if one and one not in met]
         met |= set(sources)
     if not found:

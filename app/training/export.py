@@ -2,7 +2,7 @@
 
 Inputs are the schema's features by name, request features [num_requests, ...] and item features
 [num_candidates, ...], and `row_request` int64 [num_candidates]; the output `score` is float32 [num_candidates], the
-sigmoid of the logit.
+sigmoid of the logit. Features that a narrowed ranker does without have no input.
 """
 
 import io
@@ -20,6 +20,7 @@ from app.encoding import Encoder
 from app.errors import CompressionFailed, ConfigurationError
 from app.schema import ROW_REQUEST, SCORE, Feature, is_id, trailing_shape
 from app.training.graph_file import check_contract
+from app.training.narrowing import Narrowable
 
 OPSET = 21
 NUM_REQUESTS = "num_requests"
@@ -65,12 +66,30 @@ def export(module: nn.Module, encoder: Encoder) -> onnx.ModelProto:
         raise CompressionFailed(f"the module cannot be exported to ONNX: {reason}") from error
     assert program is not None
     graph = _tidied(program.model_proto)
+    without = _without_inputs(graph, _not_read(module, encoder))
     try:
         # The exporter may take a size of the example for a constant, and say nothing of it.
-        check_contract(graph, encoder.schema)
+        check_contract(graph, encoder.schema, without)
     except ConfigurationError as error:
         raise CompressionFailed(f"the module cannot be exported to ONNX: {error.message}") from error
     return graph
+
+
+def _not_read(module: nn.Module, encoder: Encoder) -> set[str]:
+    """The features that a narrowed ranker does without; any other module says nothing of them."""
+    if not isinstance(module, Narrowable):
+        return set()
+    read = {one.name for one in (*module.embedding.request_features, *module.embedding.item_features)}
+    return {one.name for one in encoder.schema.features} - read
+
+
+def _without_inputs(graph: onnx.ModelProto, names: set[str]) -> set[str]:
+    """Remove the inputs of these features that nothing reads, in place; gives those that were."""
+    read = {source for node in graph.graph.node for source in node.input}
+    gone = [one for one in graph.graph.input if one.name in names - read]
+    for one in gone:
+        graph.graph.input.remove(one)
+    return {one.name for one in gone}
 
 
 def _example(feature: Feature) -> Tensor:

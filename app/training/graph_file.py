@@ -4,6 +4,7 @@ onnxruntime maps external data whose offsets are multiples of a page, and worker
 model.onnx are copied to each worker's heap.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
@@ -77,10 +78,14 @@ def read_graph(path: Path, large_bytes: int = LARGE_BYTES) -> onnx.ModelProto:
     return model
 
 
-def check_contract(model: onnx.ModelProto, schema: FeatureSchema) -> None:
-    """Compare a graph with the graph contract. Raises ConfigurationError naming the input or output that differs."""
+def check_contract(model: onnx.ModelProto, schema: FeatureSchema, without: Collection[str] = ()) -> None:
+    """Compare a graph with the graph contract, in which the features `without` have no input.
+
+    Raises ConfigurationError naming the input or output that differs.
+    """
     inputs = {one.name: one.type.tensor_type for one in model.graph.input}
     wanted = {one.name: (is_id(one), (None, *trailing_shape(one))) for one in schema.features}
+    wanted = {name: what for name, what in wanted.items() if name not in without}
     wanted[ROW_REQUEST] = (True, (None,))
     if unknown := sorted(inputs.keys() - wanted.keys()):
         raise ConfigurationError(f"the graph has an input {unknown[0]!r}, which the schema does not have")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from app.errors import ConfigurationError
+from app.training.narrowing import keep_columns
 
 EMBEDDING_STD = 0.01
 # A prime; the product of a number below it and of an index, of which there are at most 2^31, fits in int64.
@@ -58,6 +59,7 @@ class QuotientRemainder(nn.Module):
     def __init__(self, cardinality: int, width: int, config: QuotientRemainderConfig) -> None:
         super().__init__()
         self.rows = min(config.rows, cardinality)
+        self.width = width
         self.remainder = nn.Embedding(self.rows, width)
         self.quotient = nn.Embedding(-(-cardinality // self.rows), width)
         nn.init.normal_(self.remainder.weight, std=EMBEDDING_STD)
@@ -69,6 +71,12 @@ class QuotientRemainder(nn.Module):
         quotient = torch.div(indices, self.rows, rounding_mode="floor")
         product: Tensor = self.remainder(indices % self.rows) * self.quotient(quotient)
         return product
+
+    def keep_columns(self, columns: Tensor) -> None:
+        """Leave only these columns of both tables, in place."""
+        for table in (self.remainder, self.quotient):
+            keep_columns(table, columns)
+        self.width = len(columns)
 
 
 class RandomOffsets(nn.Module):
@@ -87,6 +95,7 @@ class RandomOffsets(nn.Module):
         self.array = nn.Embedding(self.rows, block)
         nn.init.normal_(self.array.weight, std=EMBEDDING_STD)
         self.places = width // block
+        self.width = width
         self.factors: Tensor
         self.shifts: Tensor
         self.register_buffer("factors", torch.randint(1, _PRIME, (self.places,)))
@@ -98,8 +107,16 @@ class RandomOffsets(nn.Module):
         blocks: Tensor = self.array(hashed)
         return blocks.flatten(-2)
 
+    def keep_columns(self, columns: Tensor) -> None:
+        """Only all columns can stay: every number of the array belongs to several of them."""
+        if len(columns) != self.width:
+            raise ConfigurationError("a table of random offsets has no columns that could go alone")
 
-def hashed_table(cardinality: int, width: int, config: TableConfig) -> nn.Module:
+
+HashedTable = QuotientRemainder | RandomOffsets
+
+
+def hashed_table(cardinality: int, width: int, config: TableConfig) -> HashedTable:
     """A table with random weights: int64 [...] -> float32 [..., width]. Raises ConfigurationError."""
     if isinstance(config, QuotientRemainderConfig):
         return QuotientRemainder(cardinality, width, config)

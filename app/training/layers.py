@@ -21,7 +21,8 @@ from app.schema import (
     NumberFeature,
     VectorFeature,
 )
-from app.training.hashed_tables import EMBEDDING_STD, Tables, hashed_table
+from app.training.hashed_tables import EMBEDDING_STD, HashedTable, Tables, hashed_table
+from app.training.narrowing import Kept, Stays, keep_columns, keep_inputs, keep_outputs
 
 _NO_TABLES: Tables = {}
 
@@ -70,12 +71,49 @@ class FeatureEmbedding(nn.Module):
     @property
     def request_width(self) -> int:
         """Width of the request side."""
-        return len(self.request_features) * self.dimension
+        return sum(self.width(feature) for feature in self.request_features)
 
     @property
     def item_width(self) -> int:
         """Width of the item side."""
-        return len(self.item_features) * self.dimension
+        return sum(self.width(feature) for feature in self.item_features)
+
+    def width(self, feature: Feature) -> int:
+        """Width of one feature's vector: `dimension`, unless it was narrowed by itself."""
+        name = feature.of if isinstance(feature, HistoryFeature) else feature.name
+        if name in self.projections:
+            projection = self.projections[name]
+            assert isinstance(projection, nn.Linear)
+            return projection.out_features
+        table = self.tables[name]
+        if isinstance(table, nn.Embedding):
+            return table.embedding_dim
+        assert isinstance(table, HashedTable)
+        return table.width
+
+    def narrow(self, kept: Kept) -> Stays:
+        """Leave only what is kept, in place; tables that no feature looks up any more go. Gives where it was."""
+        sides = [
+            {one.name: self.width(one) for one in side}
+            for side in (self.request_features, self.item_features)
+        ]
+        request, item = (kept.positions(side) for side in sides)
+        stays = Stays(request, item, torch.cat([request, item + sum(sides[0].values())]))
+        every = (*self.request_features, *self.item_features)
+        columns = {
+            getattr(one, "of", one.name): kept.columns[one.name] for one in every if one.name in kept.columns
+        }
+        for owners in (self.tables, self.projections):
+            for name in list(owners):
+                if name not in columns:
+                    del owners[name]
+                else:
+                    _keep_outputs(owners[name], columns[name])
+        self.request_features = tuple(one for one in self.request_features if one.name in kept.columns)
+        self.item_features = tuple(one for one in self.item_features if one.name in kept.columns)
+        widths = {len(one) for one in columns.values()}
+        self.dimension = widths.pop() if len(widths) == 1 else self.dimension
+        return stays
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Embed both sides, each on its own rows."""
@@ -112,6 +150,16 @@ class FeatureEmbedding(nn.Module):
                 return self.tables[feature.name](values)  # type: ignore[no-any-return]
 
 
+def _keep_outputs(owner: nn.Module, columns: Tensor) -> None:
+    if isinstance(owner, nn.Embedding):
+        keep_columns(owner, columns)
+    elif isinstance(owner, nn.Linear):
+        keep_outputs(owner, columns)
+    else:
+        assert isinstance(owner, HashedTable)
+        owner.keep_columns(columns)
+
+
 def _mean_of_used(table: nn.Module, indices: Tensor) -> Tensor:
     """Mean embedding over the places that are not padding; zeros where there are none. [rows, L] -> [rows, D]."""
     used = (indices > 0).to(torch.float32).unsqueeze(2)
@@ -126,14 +174,18 @@ class SplitLinear(nn.Module):
         super().__init__()
         joined = nn.Linear(request_width + item_width, out)
         self.item = nn.Linear(item_width, out)
-        with torch.no_grad():
-            self.item.weight.copy_(joined.weight[:, request_width:])
-            self.item.bias.copy_(joined.bias)
-        # Initialized as one layer over both sides would be.
         self.request = nn.Linear(request_width, out, bias=False) if request_width else None
+        # Initialized as one layer over both sides would be.
+        self.take(joined)
+
+    @torch.no_grad()
+    def take(self, joined: nn.Linear) -> None:
+        """Have the weights of one layer over both sides."""
+        request_width = 0 if self.request is None else self.request.in_features
+        self.item.weight.copy_(joined.weight[:, request_width:])
+        self.item.bias.copy_(joined.bias)
         if self.request is not None:
-            with torch.no_grad():
-                self.request.weight.copy_(joined.weight[:, :request_width])
+            self.request.weight.copy_(joined.weight[:, :request_width])
 
     def forward(self, request: Tensor, item: Tensor, row_request: Tensor) -> Tensor:
         """[num_requests, request_width], [num_candidates, item_width] -> [num_candidates, out]."""
@@ -141,6 +193,12 @@ class SplitLinear(nn.Module):
         if self.request is None:
             return out
         return out + spread(self.request(request), row_request)
+
+    def narrow(self, request: Tensor, item: Tensor) -> None:
+        """Leave only these inputs of each side, in place."""
+        keep_inputs(self.item, item)
+        if self.request is not None:
+            keep_inputs(self.request, request)
 
 
 def spread(request: Tensor, row_request: Tensor) -> Tensor:
@@ -180,34 +238,14 @@ class MLP(nn.Module):
             x = layer(self.dropout(torch.relu(x)))
         return x
 
-
-class CrossNetwork(nn.Module):
-    """The cross network of DCN-v2: x_{l+1} = x_0 * (W_l x_l + b_l) + x_l (Wang et al., 2021, equation 1).
-
-    With `rank`, each W is the product of two thin matrices (section 3.3). The first full-rank layer reads x_0, so its
-    request half is computed once per request.
-    """
-
-    def __init__(self, request_width: int, item_width: int, layers: int, rank: int | None = None) -> None:
-        super().__init__()
-        width = request_width + item_width
-        self.first = SplitLinear(request_width, item_width, width) if rank is None else _low_rank(width, rank)
-        self.rest = nn.ModuleList(
-            nn.Linear(width, width) if rank is None else _low_rank(width, rank) for _ in range(layers - 1)
-        )
-
-    def forward(self, request: Tensor, item: Tensor, row_request: Tensor) -> Tensor:
-        """[num_requests, request_width], [num_candidates, item_width] -> [num_candidates, both widths]."""
-        x0 = torch.cat([spread(request, row_request), item], dim=1) if request.shape[1] else item
-        split = isinstance(self.first, SplitLinear)
-        x: Tensor = x0 * (self.first(request, item, row_request) if split else self.first(x0)) + x0
-        for layer in self.rest:
-            x = x0 * layer(x) + x
-        return x
-
-
-def _low_rank(width: int, rank: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width))
+    def narrow(self, *inputs: Tensor) -> None:
+        """Leave only these inputs, in place: (request, item), or those of one tensor."""
+        first = self.layers[0]
+        if isinstance(first, SplitLinear):
+            first.narrow(*inputs)
+        else:
+            assert isinstance(first, nn.Linear)
+            keep_inputs(first, *inputs)
 
 
 class LinearTerms(nn.Module):
@@ -225,3 +263,7 @@ class LinearTerms(nn.Module):
         if self.embedding.request_features:
             total = total + spread(request.sum(dim=1), row_request)
         return total
+
+    def narrow(self, kept: Kept) -> None:
+        """Leave only the weights of the features that stay, in place."""
+        self.embedding.narrow(kept.whole)

@@ -68,6 +68,11 @@ steps = [{ technique = "product_quantize_tables", subvector = 8, storage = "floa
 name = "pq-fine"
 description = "One byte for every 4 numbers of a table."
 steps = [{ technique = "product_quantize_tables", subvector = 4, storage = "float16" }]
+
+[[recipes]]
+name = "rare-rows"
+description = "Ids with fewer than 3 training rows share one vector."
+steps = [{ technique = "drop_rows", min_count = 3, shared = "mean" }]
 """
 _BAYES = re.compile(r"bayes_optimal_auc: ([\d.]+)")
 

@@ -12,72 +12,14 @@ from app.compression.technique import techniques
 from app.compression.workshop import Workshop
 from app.encoding import Encoder
 from app.errors import CompressionFailed
-from app.training.layers import MLP, spread
-from torch import Tensor, nn
+from app.training.fit import predict
+from app.training.layers import MLP
+from torch import nn
+
+from tests.compression.own_modules import Attention, Borrowed, Plain, WithAnotherHead
 
 PRUNE = techniques()["prune_neurons"]
 IMPORTANCES = ("taylor", "activation", "magnitude")
-
-
-class Plain(nn.Module):
-    """Users and items side by side, and a network of one hidden layer."""
-
-    def __init__(self, encoder: Encoder, hidden: int = 64) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.users = nn.Embedding(encoder.cardinality("user_id"), 8)
-        self.items = nn.Embedding(encoder.cardinality("item_id"), 8)
-        self.network = nn.Sequential(nn.Linear(16, hidden), nn.ReLU(), nn.Linear(hidden, 1))
-
-    def pairs(self, inputs: dict[str, Tensor], row_request: Tensor) -> Tensor:
-        return torch.cat(
-            [spread(self.users(inputs["user_id"]), row_request), self.items(inputs["item_id"])], 1
-        )
-
-    def forward(self, inputs: dict[str, Tensor], row_request: Tensor) -> Tensor:
-        logits: Tensor = self.network(self.pairs(inputs, row_request))
-        return logits.squeeze(1)
-
-
-class Attention(Plain):
-    """Its second network runs over every item of the history: activations are [rows, items, width]."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__(encoder)
-        self.attention = nn.Sequential(nn.Linear(16, 64), nn.Sigmoid(), nn.Linear(64, 1))
-        self.network = nn.Sequential(nn.Linear(24, 64), nn.ReLU(), nn.Linear(64, 1))
-
-    def pairs(self, inputs: dict[str, Tensor], row_request: Tensor) -> Tensor:
-        history = spread(self.items(inputs["history"]), row_request)
-        item = self.items(inputs["item_id"]).unsqueeze(1).expand_as(history)
-        weight = self.attention(torch.cat([history, item], 2))
-        return torch.cat([super().pairs(inputs, row_request), (weight * history).sum(1)], 1)
-
-
-class WithAnotherHead(Plain):
-    """A head for training alone, which no score needs."""
-
-    def __init__(self, encoder: Encoder, *, runs: bool) -> None:
-        super().__init__(encoder)
-        self.head = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1))
-        self.runs = runs
-
-    def forward(self, inputs: dict[str, Tensor], row_request: Tensor) -> Tensor:
-        if self.runs:
-            self.head(self.pairs(inputs, row_request))
-        return super().forward(inputs, row_request)
-
-
-class Borrowed(Plain):
-    """Something besides its nn.Sequential reads the hidden layer."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__(encoder)
-        self.other = nn.Linear(64, 1)
-
-    def forward(self, inputs: dict[str, Tensor], row_request: Tensor) -> Tensor:
-        hidden = self.network[:2](self.pairs(inputs, row_request))
-        return (self.network[2](hidden) + self.other(hidden)).squeeze(1)
 
 
 def prune(module: nn.Module, workshop: Workshop, **settings: Any) -> nn.Module:
@@ -185,3 +127,55 @@ def test_the_small_model_loses_neurons_of_its_mlp_alone(workshop: Workshop) -> N
     smaller = {name for name in weights if weights[name].shape != teacher[name].shape}
     assert smaller
     assert smaller < {f"deep.{name}" for name in mlp.state_dict()}
+
+
+@pytest.mark.parametrize("importance", IMPORTANCES)
+def test_what_contributes_least_goes(workshop: Workshop, importance: str) -> None:
+    """Contributions are sorted, and the least important go: without neurons that nobody hears, no score changes."""
+    module = Plain(workshop.encoder)
+    last = module.network[2]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight *= 10
+        last.weight[:, 8:40] = 0
+    rows = workshop.rows("a test")
+    made = prune(module, workshop, importance=importance, learning_rate=1e-12)
+    assert widths(made) == [32]
+    np.testing.assert_allclose(predict(made, rows), predict(module, rows), atol=1e-5)
+    others = copy.deepcopy(module)
+    ((layer),) = hidden_layers(others)
+    layer.keep(torch.arange(8, 40))
+    assert np.abs(predict(others, rows) - predict(module, rows)).max() > 0.1, "the others are heard"
+
+
+class Deep(Plain):
+    """Two hidden layers, of which the second hardly matters."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder)
+        self.network = nn.Sequential(
+            nn.Linear(16, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 1)
+        )
+        last = self.network[4]
+        assert isinstance(last, nn.Linear)
+        with torch.no_grad():
+            last.weight[:, 8:] = 0
+
+
+@pytest.mark.parametrize(("floor", "second"), [(0.0, 16), (0.5, 48)])
+def test_one_ranking_over_all_layers_takes_from_the_least_important_one(
+    workshop: Workshop, floor: float, second: int
+) -> None:
+    settings = {"importance": "magnitude", "keep": 0.5, "scope": "global", "floor": floor}
+    found = widths(prune(Deep(workshop.encoder), workshop, **settings))
+    assert found[1] == second
+    assert abs(sum(found) - 96) <= 16
+    assert all(width % 16 == 0 for width in found)
+
+
+def test_rounds_narrow_step_by_step_and_end_where_one_round_does(workshop: Workshop) -> None:
+    told: list[str] = []
+    watched = replace(workshop, progress=lambda done, what: told.append(what))
+    made = prune(Plain(workshop.encoder, hidden=128), watched, keep=0.25, rounds=3)
+    assert widths(made) == [32]
+    assert told.count("measuring neurons") == 3

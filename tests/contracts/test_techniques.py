@@ -34,12 +34,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "learning_rate": 0.01,
         "unlabelled": 0.1,
     },
+    "drop_rows": {"min_count": 15, "min_rows": 100, "shared": "mean"},
+    "prune_cross_layers": {"epochs": 2, "batch_size": 256},
+    "prune_dimensions": {"epochs": 2, "batch_size": 256},
+    "prune_features": {"epochs": 2, "batch_size": 256},
     "prune_neurons": {"epochs": 2, "batch_size": 256},
+    "prune_weights": {"epochs": 2, "batch_size": 256},
     "product_quantize_tables": {"subvector": 2, "clusters": 16, "min_rows": 100},
     "quantize_static": {"rows": 300},
     "tune_quantized": {"epochs": 2, "batch_size": 256, "table_bits": 4, "min_rows": 100},
     # The form is fixed: which is the faster one may differ from run to run on tables as small as these.
     "quantize_tables": {"bits": 4, "encoding": "standard", "min_rows": 1},
+    "store_sparse": {"sparsity": 0.5},
 }
 # One scale for all rows of a run: what a row is batched with moves its score, which the technique says of itself.
 MOVED_BY_ITS_BATCH = {"quantize_dynamic"}
@@ -48,6 +54,11 @@ MULTIPLIES_IN_INT8 = {"quantize_dynamic", "quantize_static"}
 PREPARES_FOR_OTHERS = {"equalize", "tune_quantized"}
 # Larger tables for smaller dense layers.
 TRADES_BYTES_FOR_PRODUCTS = {"fold_tables"}
+# Zeros take as many bytes as any other number, until another technique stores them.
+MAKES_ZEROS = {"prune_weights"}
+# It looks at all training rows, and draws none.
+DRAWS_NOTHING = {"drop_rows"}
+LEAVES_FEATURES_OUT = {"prune_features"}
 TECHNIQUES = list(techniques().values())
 every = pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda one: one.name)
 of_graphs = pytest.mark.parametrize(
@@ -152,14 +163,19 @@ def test_equal_inputs_and_seeds_give_equal_results(bench: Bench, technique: Tech
 @every
 def test_the_seed_is_what_draws_rows_and_weights(bench: Bench, technique: Technique) -> None:
     another = content(bench.apply(technique, seed=1))
-    assert (another != content(bench.result(technique))) == technique.needs_rows
+    draws = technique.needs_rows and technique.name not in DRAWS_NOTHING
+    assert (another != content(bench.result(technique))) == draws
 
 
 @every
 def test_the_result_keeps_the_graph_contract(bench: Bench, technique: Technique) -> None:
     graph = bench.result_graph(technique)
     onnx.checker.check_model(graph, full_check=technique.stage == "module")
-    check_contract(graph, bench.subject.encoder.schema)
+    schema = bench.subject.encoder.schema
+    inputs = {one.name for one in graph.graph.input}
+    left_out = [one.name for one in schema.features if one.name not in inputs]
+    assert bool(left_out) == (technique.name in LEAVES_FEATURES_OUT)
+    check_contract(graph, schema, left_out)
 
 
 @every
@@ -168,6 +184,8 @@ def test_the_result_is_smaller_where_it_does_not_only_prepare(bench: Bench, tech
         values = weights(graph)
         if technique.name in TRADES_BYTES_FOR_PRODUCTS:
             return sum(values[node.input[1]].size for node in dense_nodes(graph))
+        if technique.name in MAKES_ZEROS:
+            return sum(int(np.count_nonzero(one)) for one in values.values())
         return sum(one.nbytes for one in values.values())
 
     made, before = size(bench.result_graph(technique)), size(bench.graph)

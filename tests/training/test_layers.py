@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from app.training.architecture import build
-from app.training.layers import MLP, CrossNetwork, FeatureEmbedding, LinearTerms, SplitLinear, spread
+from app.training.cross_network import CrossNetwork
+from app.training.layers import MLP, FeatureEmbedding, LinearTerms, SplitLinear, spread
 from torch import Tensor, nn
 
 from tests.samples import an_encoder

@@ -1,30 +1,27 @@
 """Structured pruning: hidden neurons are removed physically, the least important first, and the rest is tuned again."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from app.compression.chains import Hidden, hidden_layers
-from app.compression.teaching import TeachingConfig, teach
+from app.compression.gradual import GradualConfig, in_rounds
+from app.compression.masks import keep_largest
+from app.compression.measured_losses import losses, recorded, tensors
 from app.compression.technique import Technique
 from app.compression.workshop import Workshop
 from app.errors import CompressionFailed
-from app.training.rows import Rows
 
 # Widths that are multiples of 16 fill the vector registers of onnxruntime's kernels.
 _MULTIPLE = 16
-_PROBE_ROWS = 8192
-_PROBE_BATCH = 1024
 
 
-class PruneNeuronsConfig(TeachingConfig):
+class PruneNeuronsConfig(GradualConfig):
     """How much is kept, by what measure, and how the rest is tuned."""
 
     keep: float = Field(
@@ -34,6 +31,16 @@ class PruneNeuronsConfig(TeachingConfig):
         default="taylor",
         description="taylor: |activation * gradient|; activation: mean |activation| * norm of outgoing weights; "
         "magnitude: norms of incoming and outgoing weights.",
+    )
+    scope: Literal["layer", "global"] = Field(
+        default="layer",
+        description="layer: the same share of each layer; global: one ranking over all of them, each by its own norm.",
+    )
+    floor: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Least share of a layer's neurons that stays where the ranking is global.",
     )
 
 
@@ -50,20 +57,35 @@ def apply(module: nn.Module, config: PruneNeuronsConfig, workshop: Workshop) -> 
             f"{TECHNIQUE.name}: the module has no hidden layers to narrow; it looks for MLPs of this project and for "
             "nn.Sequential chains of Linear layers"
         )
-    workshop.progress(0.0, "measuring neurons")
-    found = _IMPORTANCE[config.importance](pruned, layers, workshop)
-    for layer, importance in zip(layers, found, strict=True):
-        width = min(layer.width, max(_MULTIPLE, round(layer.width * config.keep / _MULTIPLE) * _MULTIPLE))
-        layer.keep(torch.topk(importance, width).indices.sort().values)
-    try:
-        _that_run(pruned, workshop)
-    except RuntimeError as error:
-        raise CompressionFailed(
-            f"{TECHNIQUE.name}: the module does not run with narrower layers: something besides an nn.Sequential uses "
-            f"its hidden layers ({str(error).splitlines()[0]})"
-        ) from error
-    teach(pruned, config, workshop)
+    full = [layer.width for layer in layers]
+
+    def prune(share: float, room: Workshop) -> None:
+        room.progress(0.0, "measuring neurons")
+        found = _IMPORTANCE[config.importance](pruned, layers, room)
+        for layer, importance, width in zip(layers, found, _widths(found, full, config, share), strict=True):
+            # What contributes least goes: the largest importances stay.
+            layer.keep(torch.topk(importance, width).indices.sort().values)
+        _check_that_it_runs(pruned, workshop)
+
+    in_rounds(pruned, config, workshop, prune)
     return pruned
+
+
+def _widths(
+    found: Sequence[Tensor], full: Sequence[int], config: PruneNeuronsConfig, share: float
+) -> list[int]:
+    """How wide each layer is after a round: a multiple of 16, or as wide as it is where that is less."""
+    keep = 1.0 - (1.0 - config.keep) * share
+    wanted = [keep * width for width in full]
+    if config.scope == "global":
+        # Layers differ in the scale of their importances (Molchanov et al., 2017, arXiv 1611.06440, section 2.2).
+        scores = [one / one.norm().clamp(min=1e-30) for one in found]
+        masks = keep_largest(scores, min(1.0, sum(wanted) / sum(map(len, found))), config.floor)
+        wanted = [float(mask.sum()) for mask in masks]
+    return [
+        min(len(one), max(_MULTIPLE, round(width / _MULTIPLE) * _MULTIPLE))
+        for one, width in zip(found, wanted, strict=True)
+    ]
 
 
 def _taylor(module: nn.Module, layers: list[Hidden], workshop: Workshop) -> list[Tensor]:
@@ -109,51 +131,37 @@ _IMPORTANCE: dict[str, Callable[[nn.Module, list[Hidden], Workshop], list[Tensor
 
 def _that_run(module: nn.Module, workshop: Workshop) -> list[Hidden]:
     """The hidden layers that are run for a score: a module may have others, such as a head for training alone."""
-    layers, few = hidden_layers(module), np.arange(2)
+    layers = hidden_layers(module)
+    with recorded([layer.reader for layer in layers], "given") as activations:
+        _run(module, workshop)
+    return [layer for layer in layers if id(layer.reader) in activations]
+
+
+def _run(module: nn.Module, workshop: Workshop) -> None:
+    few = np.arange(2)
     module.eval()
-    with _recorded(layers) as activations, torch.inference_mode():
-        module(_tensors(workshop.rows(TECHNIQUE.name), few), torch.arange(len(few)))
-    return [layer for layer in layers if id(layer) in activations]
+    with torch.inference_mode():
+        module(tensors(workshop.rows(TECHNIQUE.name), few), torch.arange(len(few)))
+
+
+def _check_that_it_runs(module: nn.Module, workshop: Workshop) -> None:
+    try:
+        _run(module, workshop)
+    except RuntimeError as error:
+        raise CompressionFailed(
+            f"{TECHNIQUE.name}: the module does not run with narrower layers: something besides an nn.Sequential uses "
+            f"its hidden layers ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _probe(
     module: nn.Module, layers: list[Hidden], workshop: Workshop
 ) -> Iterator[tuple[list[Tensor], Tensor]]:
     """Of some training rows at a time: each layer's activations [rows, ..., width], and the loss on the labels."""
-    rows = workshop.rows(TECHNIQUE.name)
-    drawn = np.random.default_rng(workshop.seed).permutation(len(rows))[:_PROBE_ROWS]
-    module.eval()
-    with _recorded(layers) as activations:
-        for start in range(0, len(drawn), _PROBE_BATCH):
-            some = drawn[start : start + _PROBE_BATCH]
-            logits = module(_tensors(rows, some), torch.arange(len(some)))
-            loss = functional.binary_cross_entropy_with_logits(
-                logits, torch.from_numpy(rows.labels[some]), reduction="sum"
-            )
-            yield [activations[id(layer)] for layer in layers], loss
-
-
-def _tensors(rows: Rows, some: Any) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(values) for name, values in rows.inputs(some).items()}
-
-
-@contextmanager
-def _recorded(layers: list[Hidden]) -> Iterator[dict[int, Tensor]]:
-    """What each reader is given at every run of the module, by the identity of its Hidden."""
-    activations: dict[int, Tensor] = {}
-
-    def recorder(layer: Hidden) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def record(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-            activations[id(layer)] = given[0]
-
-        return record
-
-    hooks = [layer.reader.register_forward_pre_hook(recorder(layer)) for layer in layers]
-    try:
-        yield activations
-    finally:
-        for hook in hooks:
-            hook.remove()
+    readers = [layer.reader for layer in layers]
+    with recorded(readers, "given") as activations:
+        for loss in losses(module, workshop.rows(TECHNIQUE.name), workshop.seed):
+            yield [activations[id(reader)] for reader in readers], loss
 
 
 TECHNIQUE = Technique(

@@ -1,7 +1,7 @@
 """Static int8: weights as int8, activations as uint8 with scales that were calibrated on real rows (QDQ, U8S8)."""
 
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -51,15 +51,18 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has n
     onnxruntime's histograms need runs of equal size, so at most one row of a run is left out.
     """
 
-    def __init__(self, rows: Rows, count: int, seed: int, weights: Mapping[str, Array]) -> None:
+    def __init__(self, rows: Rows, count: int, seed: int, model: onnx.ModelProto) -> None:
         drawn = drawn_rows(rows, count, seed)
         runs = -(-len(drawn) // ROWS_PER_RUN)
-        self._weights = weights
+        # A graph need not read every feature.
+        self._wanted = {one.name for one in model.graph.input}
+        self._weights = mapped_weights(model)
         self._feeds = self._each(rows, drawn[: len(drawn) // runs * runs])
 
     def _each(self, rows: Rows, drawn: Array) -> Iterator[dict[str, Array]]:
         for inputs in graph_inputs(rows, drawn):
-            yield {**inputs, **self._weights}
+            read = {name: values for name, values in inputs.items() if name in self._wanted}
+            yield {**read, **self._weights}
 
     def get_next(self) -> dict[str, Array] | None:
         """The next rows, or None at the end: the shape of the interface that onnxruntime asks for."""
@@ -89,7 +92,7 @@ def apply(model: onnx.ModelProto, config: QuantizeStaticConfig, workshop: Worksh
         }
 
         def with_these(layers: Collection[str]) -> onnx.ModelProto:
-            reader = _Reader(rows, config.rows, workshop.seed, mapped_weights(model))
+            reader = _Reader(rows, config.rows, workshop.seed, model)
 
             def quantize(copy: onnx.ModelProto, target: Path) -> None:
                 quantize_static(copy, target, reader, nodes_to_quantize=list(layers), **settings)

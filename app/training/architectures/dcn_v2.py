@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from app.encoding import Encoder
 from app.training.architecture import Architecture, ArchitectureConfig, Width
-from app.training.layers import MLP, CrossNetwork, FeatureEmbedding
+from app.training.cross_network import CrossNetwork
+from app.training.layers import MLP, FeatureEmbedding
+from app.training.narrowing import Kept, keep_inputs
 
 
 class DCNv2Config(ArchitectureConfig):
@@ -28,6 +30,8 @@ class DCNv2Config(ArchitectureConfig):
 
 class DCNv2(nn.Module):
     """x_0 -> cross network and deep network -> logit."""
+
+    aligned = False
 
     def __init__(self, encoder: Encoder, config: DCNv2Config) -> None:
         super().__init__()
@@ -51,6 +55,16 @@ class DCNv2(nn.Module):
             else self.deep(crossed)
         )
         return logits.squeeze(1)
+
+    def narrow(self, kept: Kept) -> None:
+        """Leave only the columns that are kept, in place."""
+        stays = self.embedding.narrow(kept)
+        self.cross.narrow(stays)
+        if self.parallel:
+            keep_inputs(self.head, stays.joined)
+            self.deep.narrow(stays.request, stays.item)
+        else:
+            self.deep.narrow(stays.joined)
 
 
 ARCHITECTURE = Architecture(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from app.encoding import Encoder
 from app.training.architecture import Architecture, ArchitectureConfig, Width
 from app.training.layers import MLP, FeatureEmbedding, LinearTerms, spread
+from app.training.narrowing import Kept
 
 
 class DeepFMConfig(ArchitectureConfig):
@@ -23,6 +24,8 @@ class DeepFMConfig(ArchitectureConfig):
 class DeepFM(nn.Module):
     """logit = first-order terms + pairwise products + deep network."""
 
+    aligned = True
+
     def __init__(self, encoder: Encoder, config: DeepFMConfig) -> None:
         super().__init__()
         self.linear = LinearTerms(encoder, config.tables)
@@ -37,6 +40,12 @@ class DeepFM(nn.Module):
         deep: Tensor = self.deep(request, item, row_request)
         logits: Tensor = self.linear(inputs, row_request) + deep.squeeze(1)
         return logits + self._pairs(request, item, row_request)
+
+    def narrow(self, kept: Kept) -> None:
+        """Leave only the columns that are kept, in place."""
+        self.linear.narrow(kept)
+        stays = self.embedding.narrow(kept)
+        self.deep.narrow(stays.request, stays.item)
 
     def _pairs(self, request: Tensor, item: Tensor, row_request: Tensor) -> Tensor:
         """Sum of the dot products of all pairs of fields: half of (square of sum - sum of squares).

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from app.encoding import Encoder
 from app.training.architecture import Architecture, ArchitectureConfig, Width
 from app.training.layers import MLP, FeatureEmbedding, spread
+from app.training.narrowing import Kept, pairs_that_stay
 
 
 class DLRMConfig(ArchitectureConfig):
@@ -29,6 +30,8 @@ class DLRM(nn.Module):
     request's fields and its products on the request side.
     """
 
+    aligned = True
+
     def __init__(self, encoder: Encoder, config: DLRMConfig) -> None:
         super().__init__()
         self.embedding = FeatureEmbedding(encoder, config.embedding_dimension, config.tables)
@@ -46,6 +49,19 @@ class DLRM(nn.Module):
             parts.append(torch.bmm(spread(request, row_request), item.transpose(1, 2)).flatten(1))
         logits: Tensor = self.top(request_side, torch.cat(parts, dim=1), row_request)
         return logits.squeeze(1)
+
+    def narrow(self, kept: Kept) -> None:
+        """Leave only the columns that are kept, in place; products with a field that goes, go with it."""
+        embedding = self.embedding
+        sides = (embedding.request_features, embedding.item_features)
+        (requests, items), widths = map(len, sides), (embedding.request_width, embedding.item_width)
+        left, right = (kept.places([one.name for one in side]) for side in sides)
+        across = torch.tensor([one * items + other for one in left for other in right], dtype=torch.int64)
+        stays = embedding.narrow(kept)
+        request = [stays.request, widths[0] + pairs_that_stay(left, requests)]
+        within = items * (items - 1) // 2
+        item = [stays.item, widths[1] + pairs_that_stay(right, items), widths[1] + within + across]
+        self.top.narrow(torch.cat(request), torch.cat(item))
 
 
 def _dots_within(fields: Tensor) -> Tensor:

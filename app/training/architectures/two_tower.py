@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from app.encoding import Encoder
 from app.training.architecture import Architecture, ArchitectureConfig, Width
 from app.training.layers import MLP, FeatureEmbedding, spread
+from app.training.narrowing import Kept
 
 
 class TwoTowerConfig(ArchitectureConfig):
@@ -22,6 +23,8 @@ class TwoTowerConfig(ArchitectureConfig):
 
 class TwoTower(nn.Module):
     """logit = request tower . item tower + a bias per item; the request tower runs once per request."""
+
+    aligned = False
 
     def __init__(self, encoder: Encoder, config: TwoTowerConfig) -> None:
         super().__init__()
@@ -40,6 +43,13 @@ class TwoTower(nn.Module):
             return torch.sum(constant * item_out[:, :-1], dim=1) + item_out[:, -1]
         spread_out = spread(self.request_tower(request), row_request)
         return torch.sum(spread_out * item_out[:, :-1], dim=1) + item_out[:, -1]
+
+    def narrow(self, kept: Kept) -> None:
+        """Leave only the columns that are kept, in place."""
+        stays = self.embedding.narrow(kept)
+        self.item_tower.narrow(stays.item)
+        if self.embedding.request_features:
+            self.request_tower.narrow(stays.request)
 
 
 ARCHITECTURE = Architecture(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from app.encoding import Encoder
 from app.training.architecture import Architecture, ArchitectureConfig, Width
 from app.training.layers import MLP, FeatureEmbedding, LinearTerms
+from app.training.narrowing import Kept
 
 
 class WideAndDeepConfig(ArchitectureConfig):
@@ -23,6 +24,8 @@ class WideAndDeepConfig(ArchitectureConfig):
 class WideAndDeep(nn.Module):
     """logit = linear terms + deep network."""
 
+    aligned = False
+
     def __init__(self, encoder: Encoder, config: WideAndDeepConfig) -> None:
         super().__init__()
         self.wide = LinearTerms(encoder, config.tables)
@@ -36,6 +39,12 @@ class WideAndDeep(nn.Module):
         deep: Tensor = self.deep(*self.embedding(inputs), row_request)
         logits: Tensor = self.wide(inputs, row_request) + deep.squeeze(1)
         return logits
+
+    def narrow(self, kept: Kept) -> None:
+        """Leave only the columns that are kept, in place."""
+        self.wide.narrow(kept)
+        stays = self.embedding.narrow(kept)
+        self.deep.narrow(stays.request, stays.item)
 
 
 ARCHITECTURE = Architecture(
