@@ -30,7 +30,7 @@ def quantized(
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     name_nodes(copy)
-    aside = _set_aside(copy)
+    aside = set_aside(copy)
     if not dense_to_quantize(copy):
         raise CompressionFailed(f"{what}: the graph has no dense layer to quantize besides the last one")
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -40,7 +40,7 @@ def quantized(
         except (ValueError, RuntimeError, TypeError, onnx.checker.ValidationError) as error:
             raise CompressionFailed(f"{what}: {str(error).splitlines()[0]}") from error
         made = onnx.load(target)
-    _put_back(made, aside)
+    put_back(made, aside)
     return made
 
 
@@ -61,7 +61,7 @@ def aside(model: onnx.ModelProto) -> dict[str, Array]:
     return {one.name: mapped(one) for one in model.graph.initializer if is_external(one)}
 
 
-def _set_aside(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+def set_aside(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     """Make inputs of the weights in files, in place: quantizers write and load the whole graph several times."""
     external = [one for one in model.graph.initializer if is_external(one)]
     kept = [one for one in model.graph.initializer if not is_external(one)]
@@ -72,7 +72,8 @@ def _set_aside(model: onnx.ModelProto) -> list[onnx.TensorProto]:
     return external
 
 
-def _put_back(model: onnx.ModelProto, tensors: list[onnx.TensorProto]) -> None:
+def put_back(model: onnx.ModelProto, tensors: list[onnx.TensorProto]) -> None:
+    """Make weights again, in place, of what `set_aside` made inputs of."""
     names = {one.name for one in tensors}
     inputs = [one for one in model.graph.input if one.name not in names]
     del model.graph.input[:]
