@@ -93,15 +93,17 @@ def _thin_nodes(
         return
     product = f"{output}.product" if adds else output
     if left:
-        yield _made("Gemm", [f"{output}.inner", second, left], product, beta=_settings(node).get("beta", 1.0))
+        added = _made("Gemm", [f"{output}.inner", second, left], product)
+        added.attribute.append(helper.make_attribute("beta", _settings(node).get("beta", 1.0)))
+        yield added
     else:
         yield _made("MatMul", [f"{output}.inner", second], product)
     if adds:
         yield _made("Add", [product, bias], output)
 
 
-def _made(kind: str, sources: list[str], target: str, **settings: float) -> onnx.NodeProto:
-    return helper.make_node(kind, sources, [target], name=f"{kind}_{target}", **settings)
+def _made(kind: str, sources: list[str], target: str) -> onnx.NodeProto:
+    return helper.make_node(kind, sources, [target], name=f"{kind}_{target}")
 
 
 def _bias(node: onnx.NodeProto) -> str:

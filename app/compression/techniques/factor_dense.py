@@ -85,20 +85,20 @@ def _factored(layer: DenseLayer, known: Mapping[str, Moments], config: FactorDen
         # What the mean loses goes into the bias, so only what differs from row to row takes directions.
         moment = weight.T @ covariance @ weight
     spectrum = Spectrum.of(moment)
-    rank = _rank(spectrum, weight.shape, config)
+    rank = _rank(spectrum, weight.shape[0], weight.shape[1], config)
     if not rank:
         return None
     first, second = spectrum.factors(weight, rank)
     return Thin(first, second, mean @ (weight - first @ second))
 
 
-def _rank(spectrum: Spectrum, shape: tuple[int, ...], config: FactorDenseConfig) -> int:
+def _rank(spectrum: Spectrum, inputs: int, outputs: int, config: FactorDenseConfig) -> int:
     """The layer's new width; 0 where none saves products."""
     if config.ratio is not None:
-        most = most_rank(*shape, config.ratio)
+        most = most_rank(inputs, outputs, config.ratio)
         return most - most % config.multiple
     rank = -(-spectrum.rank(config.energy) // config.multiple) * config.multiple
-    return rank if rank <= most_rank(*shape) else 0
+    return rank if rank <= most_rank(inputs, outputs) else 0
 
 
 TECHNIQUE = Technique(
