@@ -122,6 +122,8 @@ class Folding:
     initializers: list[onnx.TensorProto] = field(default_factory=list)
     changes: int = 0
     """How many fields are no longer multiplied where they were; a layer without any is left as it is."""
+    through: set[str] = field(default_factory=set)
+    """Fields that were dense layers themselves, and need not be computed any more."""
 
     def fold(self, layer: Linear) -> None:
         """Make the nodes that give `output`."""
@@ -149,6 +151,7 @@ class Folding:
             elif (inner := linear(node, self.view)) and inner.weight.shape[0] <= one.weight.shape[0]:
                 waiting.insert(0, Field(inner.value, inner.weight @ one.weight))
                 bias = bias + inner.bias @ one.weight
+                self.through.add(one.value)
                 self.changes += 1
             else:
                 rest.append(one)

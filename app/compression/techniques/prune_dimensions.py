@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from app.compression.gradual import GradualConfig, in_rounds
-from app.compression.narrow import all_kept, features_of, narrowable, owner
 from app.compression.measured_losses import losses, recorded
+from app.compression.narrow import all_kept, features_of, narrowable, owner
 from app.compression.technique import Technique, without_tables
 from app.compression.workshop import Workshop
 from app.errors import CompressionFailed

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from app.compression.narrow import all_kept, features_of, narrowable
 from app.compression.measured_losses import tensors
+from app.compression.narrow import all_kept, features_of, narrowable
 from app.compression.teaching import TeachingConfig, teach
 from app.compression.technique import Misfit, Technique
 from app.compression.workshop import Workshop
