@@ -56,7 +56,8 @@ def per_block(bits: int, block_size: int) -> Rounding:
         largest = blocks.gather(2, blocks.abs().argmax(dim=2, keepdim=True))
         scale = -largest / half
         codes = torch.round(blocks / torch.where(scale == 0, 1.0, scale)).clamp(-half, half - 1)
-        return (codes * scale).reshape(outputs, -1)[:, :inputs]
+        values: Tensor = (codes * scale).reshape(outputs, -1)[:, :inputs]
+        return values
 
     return rounded
 

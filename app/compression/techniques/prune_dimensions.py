@@ -10,14 +10,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from app.compression.gradual import GradualConfig, in_rounds
-from app.compression.narrow import all_kept, features_of, narrowable, owner
 from app.compression.measured_losses import losses, recorded
+from app.compression.narrow import all_kept, features_of, narrowable, owner
 from app.compression.technique import Technique, without_tables
 from app.compression.workshop import Workshop
 from app.errors import CompressionFailed
 from app.schema import Feature
 from app.training.hashed_tables import QuotientRemainder, RandomOffsets
-from app.training.narrowing import Kept, Narrowable
+from app.training.narrowable import Narrowable
+from app.training.narrowing import Kept
 
 # Rows of 16 bytes, and multiples of them, are what vector registers are loaded with.
 _MULTIPLE = 4

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from app.compression.narrow import all_kept, features_of, narrowable
 from app.compression.measured_losses import tensors
+from app.compression.narrow import all_kept, features_of, narrowable
 from app.compression.teaching import TeachingConfig, teach
 from app.compression.technique import Misfit, Technique
 from app.compression.workshop import Workshop
@@ -19,7 +19,8 @@ from app.model_card import ModelCard
 from app.schema import Feature
 from app.training.fit import PREDICT_ROWS
 from app.training.metrics import auc
-from app.training.narrowing import Kept, Narrowable
+from app.training.narrowable import Narrowable
+from app.training.narrowing import Kept
 from app.training.rows import Rows
 
 _ROWS = 20_000
