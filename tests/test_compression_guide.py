@@ -48,7 +48,13 @@ def test_marks_that_are_missing_or_strange_are_named() -> None:
         filled(f"{GUIDE}\n<!-- settings of shrink: begin -->\n<!-- settings of shrink: end -->\n")
 
 
-def test_the_example_is_a_recipe_that_can_be_read() -> None:
-    (example,) = re.findall(r"^```toml\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
-    recipe = Recipe.model_validate(tomllib.loads(example)["recipes"][0])
-    assert len(read_steps(recipe, read_card(ROOT / "models" / "movielens"))) == len(recipe.steps)
+def test_the_examples_are_recipes_that_can_be_read() -> None:
+    """One of them is a whole recipe, the others its steps alone."""
+    examples = re.findall(r"^```toml\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    assert "[[recipes]]" in examples[0]
+    for example in examples:
+        found = tomllib.loads(example)
+        recipe = Recipe.model_validate(
+            found["recipes"][0] if "recipes" in found else {"name": "example", **found}
+        )
+        assert len(read_steps(recipe, read_card(ROOT / "models" / "movielens"))) == len(recipe.steps)

@@ -56,8 +56,8 @@ def per_block(bits: int, block_size: int) -> Rounding:
         largest = blocks.gather(2, blocks.abs().argmax(dim=2, keepdim=True))
         scale = -largest / half
         codes = torch.round(blocks / torch.where(scale == 0, 1.0, scale)).clamp(-half, half - 1)
-        whole: Tensor = (codes * scale).reshape(outputs, -1)
-        return whole[:, :inputs]
+        values: Tensor = (codes * scale).reshape(outputs, -1)[:, :inputs]
+        return values
 
     return rounded
 

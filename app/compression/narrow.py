@@ -5,7 +5,8 @@ from torch import nn
 
 from app.errors import CompressionFailed
 from app.schema import Feature
-from app.training.narrowing import Kept, Narrowable
+from app.training.narrowable import Narrowable
+from app.training.narrowing import Kept
 
 
 def narrowable(module: nn.Module, technique: str) -> Narrowable:

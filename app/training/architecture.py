@@ -3,7 +3,7 @@
 An architecture is one file in app/training/architectures/ that ends in `ARCHITECTURE = Architecture(...)`. Its module
 keeps the torch contract: `module(inputs, row_request) -> logits`, with request features as [num_requests, ...], item
 features as [num_candidates, ...], `row_request` as int64 [num_candidates] and logits as float32 [num_candidates]. It is
-also `Narrowable` (app/training/narrowing.py), so that compression can take columns and features away.
+also `Narrowable` (app/training/narrowable.py), so that compression can take columns and features away.
 """
 
 from collections.abc import Callable, Mapping

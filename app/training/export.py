@@ -20,7 +20,7 @@ from app.encoding import Encoder
 from app.errors import CompressionFailed, ConfigurationError
 from app.schema import ROW_REQUEST, SCORE, Feature, is_id, trailing_shape
 from app.training.graph_file import check_contract
-from app.training.narrowing import Narrowable
+from app.training.narrowable import Narrowable
 
 OPSET = 21
 NUM_REQUESTS = "num_requests"

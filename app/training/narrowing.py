@@ -3,13 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from app.training.layers import FeatureEmbedding
 
 
 @dataclass(frozen=True)
@@ -45,18 +42,6 @@ class Stays(NamedTuple):
     item: Tensor
     joined: Tensor
     """Both sides in one, the request's first."""
-
-
-@runtime_checkable
-class Narrowable(Protocol):
-    """A ranker over one FeatureEmbedding that can do without some of its columns, or whole features."""
-
-    embedding: "FeatureEmbedding"
-    aligned: bool
-    """Whether features are multiplied with each other column by column, so that all must keep the same columns."""
-
-    def narrow(self, kept: Kept) -> None:
-        """Remove the other columns, and all that reads them, in place. At least one feature of each side stays."""
 
 
 def keep_inputs(layer: nn.Linear, kept: Tensor) -> None:

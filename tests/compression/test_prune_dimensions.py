@@ -11,7 +11,7 @@ from app.compression.workshop import Workshop
 from app.errors import CompressionFailed
 from app.training.architecture import build
 from app.training.fit import predict
-from app.training.narrowing import Narrowable
+from app.training.narrowable import Narrowable
 from torch import nn
 
 from tests.compression.own_modules import Plain

@@ -18,7 +18,7 @@ from app.model_card import read_card
 from app.schema import trailing_shape
 from app.serving.session import Session
 from app.training.graph_file import write_graph
-from app.training.narrowing import Narrowable
+from app.training.narrowable import Narrowable
 from app.training.rows import Prepared
 from torch import nn
 

@@ -12,7 +12,8 @@ from app.training.architecture import architectures, build
 from app.training.export import export
 from app.training.graph_file import check_contract
 from app.training.layers import FeatureEmbedding
-from app.training.narrowing import Kept, Narrowable, pairs_that_stay
+from app.training.narrowable import Narrowable
+from app.training.narrowing import Kept, pairs_that_stay
 from torch import Tensor, nn
 
 from tests.samples import an_encoder

@@ -17,7 +17,8 @@ from app.compression.workshop import Workshop
 from app.errors import CompressionFailed
 from app.schema import Feature
 from app.training.hashed_tables import QuotientRemainder, RandomOffsets
-from app.training.narrowing import Kept, Narrowable
+from app.training.narrowable import Narrowable
+from app.training.narrowing import Kept
 
 # Rows of 16 bytes, and multiples of them, are what vector registers are loaded with.
 _MULTIPLE = 4

@@ -19,7 +19,8 @@ from app.model_card import ModelCard
 from app.schema import Feature
 from app.training.fit import PREDICT_ROWS
 from app.training.metrics import auc
-from app.training.narrowing import Kept, Narrowable
+from app.training.narrowable import Narrowable
+from app.training.narrowing import Kept
 from app.training.rows import Rows
 
 _ROWS = 20_000
