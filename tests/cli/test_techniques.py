@@ -36,7 +36,7 @@ def test_json_says_the_same(slimrank: Slimrank) -> None:
     assert [one["name"] for one in every] == list(techniques())
     (one,) = (one for one in every if one["name"] == "quantize_static")
     assert json.loads(slimrank("techniques", "quantize_static", "--json").out) == one
-    assert one["settings"][0]["default"] == "2048"
+    assert {setting["name"]: setting["default"] for setting in one["settings"]}["rows"] == "2048"
 
 
 def test_a_technique_that_does_not_exist(slimrank: Slimrank) -> None:
