@@ -1,8 +1,8 @@
 """Side by side: every server with the same graph, the same requests and one core, in short turns, for many rounds.
 
 All servers are started first and then stopped where they stand; each wakes for its own turns only. So a round is short,
-the sides of a ratio are measured within seconds of each other. The speed of the core is taken before and after each
-turn: a turn in which it changed is taken again, and rates are told for one and the same speed.
+and the sides of a ratio are measured within seconds of each other. The speed of the core is taken before and after each
+turn, and rates are told for one and the same speed.
 """
 
 import os
@@ -36,15 +36,14 @@ _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 class Bench:
     """How long, how often, on which cores."""
 
-    rounds: int = 10
-    seconds: float = 0.5
-    open_every: int = 10
+    rounds: int = 40
+    seconds: float = 0.25
+    """Many short turns tell a ratio better than few long ones: the machine changes its speed for seconds at a time."""
+    open_every: int = 40
     """Open loops run in every so many rounds: what they tell is no ratio."""
-    open_seconds: float = 3.0
+    open_seconds: float = 4.0
     warm_up_seconds: float = 0.1
     """At the beginning of each turn: whoever just woke finds cold caches, and its answers are not counted."""
-    tries: int = 3
-    """Of a closed turn in which the core did not keep its speed."""
     settle_seconds: float = 4.0
     """Of load before memory is looked at and the first round begins: a JVM compiles what is hot."""
     counts: tuple[int, ...] = (100, 1000)
@@ -138,20 +137,15 @@ class Comparison:
         for load in self.bench.loads(number):
             for position, side in enumerate(_order(sides, number)):
                 where = {"round": number, "position": position, "server": side.server.name, "load": load.name}
-                tries = self.bench.tries if load.closed else 1
-                samples, speed = self._steady(partial(self._turn, side, load, seed=number), tries)
+                samples, speed = self._timed(partial(self._turn, side, load, seed=number))
                 self.turns.append({**where, **asdict(samples.summary()), **speed})
                 self._latencies[side.server.name][load.name].append(samples.latencies_ms())
 
-    def _steady(self, measure: Callable[[], T], tries: int) -> tuple[T, dict[str, Any]]:
-        """Measure again, some times at most, while the servers' core does not keep its speed; gives that speed too."""
+    def _timed(self, measure: Callable[[], T]) -> tuple[T, dict[str, Any]]:
+        """What was measured, and how fast the servers' core was meanwhile."""
         core = self.bench.server_core
-        for tried in range(1, tries + 1):
-            before, found, after = speed_of(core), measure(), speed_of(core)
-            steady = is_steady(before, after)
-            if steady or tried == tries:
-                break
-        return found, {"speed": (before + after) / 2, "steady": steady, "tries": tried}
+        before, found, after = speed_of(core), measure(), speed_of(core)
+        return found, {"speed": (before + after) / 2, "steady": is_steady(before, after)}
 
     def _turn(self, side: Running, load: Load, *, seed: int) -> Samples:
         side.wake()
@@ -167,7 +161,7 @@ class Comparison:
         for count in self.bench.counts:
             for json_bodies in (False, True):
                 measure = partial(self._bare_loop, count, json_bodies=json_bodies)
-                rate, speed = self._steady(measure, self.bench.tries)
+                rate, speed = self._timed(measure)
                 where = {"round": number, "candidates": count, "json": json_bodies}
                 self.loops.append({**where, "per_second": rate, **speed})
 

@@ -185,11 +185,9 @@ def _speed_line(result: Result) -> str:
     speeds = sorted(turn["speed"] for turn in turns)
     unsteady = sum(not turn["steady"] for turn in turns)
     slowest, fastest = (f"{one / median(speeds):.0%}" for one in (speeds[0], speeds[-1]))
-    again = sum(turn["tries"] > 1 for turn in turns)
     return (
         f"The core itself ran at {slowest} to {fastest} of its median speed, for which rates are told. "
-        f"Of {len(turns):,} turns, {again:,} were taken again because it changed, "
-        f"and in {unsteady:,} it changed every time."
+        f"In {unsteady:,} of {len(turns):,} turns it changed by more than a tenth."
     )
 
 

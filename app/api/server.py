@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api.hot_protocol import HotProtocol
+from app.api.protocol import BoundedProtocol
 from app.errors import ServiceError
 from app.lifeline import end_with_parent
 from app.settings import Settings
@@ -53,7 +54,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http=HotProtocol,
+                http=HotProtocol if hasattr(app.state, "hot") else BoundedProtocol,
                 ws="none",
                 lifespan="on",
                 access_log=False,

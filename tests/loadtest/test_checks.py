@@ -62,7 +62,7 @@ def test_every_peer_says_how_it_runs() -> None:
         assert all("==" in one for one in server.requirements)
 
 
-STEADY = {"speed": 50.0, "steady": True, "tries": 1}
+STEADY = {"speed": 50.0, "steady": True}
 LOADS = ("closed, 100 candidates", "open, 100 candidates, 5/s")
 RATES = [("fastapi", 0, 100.0), ("slimrank", 0, 200.0), ("fastapi", 0, 90.0)]
 RATES += [("fastapi", 1, 110.0), ("slimrank", 1, 100.0), ("fastapi", 1, 110.0)]

@@ -60,9 +60,7 @@ def test_servers_are_compared_in_turns_and_give_right_answers(prepared: Prepared
     order = [turn["server"] for turn in result["turns"] if turn["load"] == "closed, 20 candidates"]
     assert (order[0], order[-1], len(order)) == ("fastapi", "fastapi", 4)
     assert len(result["bare_loop"]) == 4
-    assert all(
-        one["speed"] > 0 and one["tries"] <= BENCH.tries for one in (*result["turns"], *result["bare_loop"])
-    )
+    assert all(one["speed"] > 0 for one in (*result["turns"], *result["bare_loop"]))
     for server in result["servers"].values():
         assert server["memory"]["resident_bytes"] > server["memory"]["proportional_bytes"] > 0
         assert server["start_seconds"] > 0
