@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from app.api.envelope import REQUEST_ID, announces_more, error_headers, error_payload, too_large
 from app.api.hot import Ask, Headers, Hot, Route
 from app.api.protocol import BoundedProtocol
+from app.errors import NotReady
 
 _HOT = re.compile(rb"/v1/models/([A-Za-z0-9._-]{1,64})/(rank|recommend)")
 # Ids of requests that bring none: of this process, and numbered.
@@ -118,6 +119,14 @@ class HotProtocol(BoundedProtocol):
             self._look_again_in(left)
         else:
             super().timeout_keep_alive_handler()
+
+    def end(self) -> None:
+        """Tell a hot request that is still here that the service ends."""
+        cycle: object = self.cycle
+        if isinstance(cycle, HotCycle) and not cycle.response_complete:
+            error = NotReady("the service is ending")
+            self.hot.refuse(cycle.model, time.perf_counter(), error)
+            cycle.respond(error.status, error_payload(error), error_headers(error))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, and with it the timer."""

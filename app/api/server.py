@@ -1,6 +1,7 @@
 """The serving process itself: uvicorn on the inherited socket, which drains on SIGTERM and never outlives its drain."""
 
 import argparse
+import asyncio
 import gc
 import logging
 import math
@@ -73,6 +74,14 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain; hot requests that are not whole by then are told that the service ends, as tasks are."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, HotProtocol):
+                connection.end()
+        await asyncio.sleep(0)  # what was written leaves
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
