@@ -183,7 +183,10 @@ class Batcher:
                 joined.append(one)
                 room -= one.rows_left
                 rows += one.rows_left
-        self._queue.extendleft(reversed(skipped))
+        if skipped:
+            self._queue.extendleft(reversed(skipped))
+            self._long_seconds = sum(one.seconds for one in self._queue)
+            self._short_seconds = sum(min(one.seconds, TURN_SECONDS) for one in self._queue)
         return joined
 
     def _ran(self, taken: list[Waiting], found: "Future[tuple[list[Array | Exception], float]]") -> None:
@@ -195,30 +198,39 @@ class Batcher:
 
     def _ended(self, taken: list[Waiting], outcomes: Sequence[Array | Exception], seconds: float) -> None:
         """Tell everybody how it went, and let the next turn follow after what else the loop has to do."""
-        now = time.perf_counter()
-        lane = taken[0].lane
-        lane.last_run = now
         told = self._running is not taken  # the service ended meanwhile
         self._running = []
-        rows = sum(len(outcome) for outcome in outcomes if not isinstance(outcome, Exception))
-        if rows and all(not isinstance(outcome, Exception) for outcome in outcomes):
-            lane.cost.note(rows, seconds)
-        for one, outcome in zip(taken, outcomes, strict=True):
-            one.infer_seconds += seconds
-            if told:
-                continue
-            if isinstance(outcome, Exception):
-                one.tell(outcome)
-                continue
-            one.next_row += len(outcome)
-            one.pieces.append(outcome)
-            if one.rows_left:
-                one.seconds = lane.cost.seconds(one.rows_left)
-                self._append(one)
-                continue
-            scores = one.pieces[0] if len(one.pieces) == 1 else np.concatenate(one.pieces)
-            one.tell(Scored(scores, now - one.since - one.infer_seconds, one.infer_seconds))
-        asyncio.get_running_loop().call_soon(self._turn)
+        try:
+            _learn(taken[0].lane, outcomes, seconds)
+            for one, outcome in zip(taken, outcomes, strict=True):
+                one.infer_seconds += seconds
+                if not told:
+                    self._settle(one, outcome)
+        finally:
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _settle(self, one: Waiting, outcome: Array | Exception) -> None:
+        """Tell one request how it went, or put it at the end of the queue while rows of it are left."""
+        if isinstance(outcome, Exception):
+            one.tell(outcome)
+            return
+        one.next_row += len(outcome)
+        one.pieces.append(outcome)
+        if one.rows_left:
+            one.seconds = one.lane.cost.seconds(one.rows_left)
+            self._append(one)
+            return
+        scores = one.pieces[0] if len(one.pieces) == 1 else np.concatenate(one.pieces)
+        waited = time.perf_counter() - one.since - one.infer_seconds
+        one.tell(Scored(scores, waited, one.infer_seconds))
+
+
+def _learn(lane: Lane, outcomes: Sequence[Array | Exception], seconds: float) -> None:
+    """What a whole run cost; one that failed, or was repeated in parts, tells nothing."""
+    lane.last_run = time.perf_counter()
+    scored = [len(outcome) for outcome in outcomes if not isinstance(outcome, Exception)]
+    if len(scored) == len(outcomes) and sum(scored):
+        lane.cost.note(sum(scored), seconds)
 
 
 def _call(loop: asyncio.AbstractEventLoop, work: Callable[..., None], *arguments: object) -> None:
