@@ -229,8 +229,9 @@ def _learn(lane: Lane, outcomes: Sequence[Array | Exception], seconds: float) ->
     """What a whole run cost; one that failed, or was repeated in parts, tells nothing."""
     lane.last_run = time.perf_counter()
     scored = [len(outcome) for outcome in outcomes if not isinstance(outcome, Exception)]
-    if len(scored) == len(outcomes) and sum(scored):
-        lane.cost.note(sum(scored), seconds)
+    rows = sum(scored)
+    if rows and len(scored) == len(outcomes):
+        lane.cost.note(rows, seconds)
 
 
 def _call(loop: asyncio.AbstractEventLoop, work: Callable[..., None], *arguments: object) -> None:
