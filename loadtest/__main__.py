@@ -36,7 +36,7 @@ Model = Annotated[
 Variant = Annotated[str, typer.Option(help="The variant to measure.")]
 Only = Annotated[str, typer.Option(help="Names of peers with commas between; all without any.")]
 Rounds = Annotated[int, typer.Option(min=1, max=50)]
-TurnSeconds = Annotated[float, typer.Option(min=0.5, max=60, help="Of each turn.")]
+TurnSeconds = Annotated[float, typer.Option(min=0.1, max=60, help="Of each turn.")]
 
 
 @app.callback(invoke_without_command=True)
