@@ -1,8 +1,8 @@
 """The protocol's own way for the two hot routes: from the parsed bytes straight to app/api/hot.py and back.
 
-An ASGI application costs a request a task, an event and a dozen layers, together about as much as ranking a hundred
-candidates with a small model. What is not plainly a hot request (another method or path, a query, an escape, HTTP/1.0,
-a pipeline, a client that does not read) goes the ordinary way, where the same routes exist.
+An ASGI application costs a request a task, an event and a dozen layers. What is not plainly a hot request (another
+method or path, a query, an escape, HTTP/1.0, a pipeline, a client that does not read) goes the ordinary way, where the
+same routes exist.
 """
 
 import itertools

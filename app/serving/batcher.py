@@ -19,9 +19,8 @@ import numpy as np
 
 from app.encoding import Array
 from app.errors import NotReady
-from app.serving.lane import Lane
-from app.serving.query import Features
-from app.serving.waiting import ClientGone, Outcome, Scored, Waiting
+from app.serving.lane import Lane, Part
+from app.serving.waiting import ClientGone, Scored, Waiting
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,26 +62,10 @@ class Batcher:
         # One that needs a single turn waits for one turn of each before it; a longer one waits for nearly all.
         return left + (self._short_seconds if seconds <= TURN_SECONDS else self._long_seconds)
 
-    async def score(self, lane: Lane, features: Features, deadline: float) -> Scored:
-        """Scores of one request. Raises DeadlineExceeded, NotReady, and what the session raises."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Scored] = loop.create_future()
-
-        def done(outcome: Outcome) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        self.submit(Waiting(lane, features, deadline, done, future.cancelled))
-        return await future
-
     def submit(self, one: Waiting) -> None:
         """Put a request at the end of the queue."""
         if self._closed:
-            one.done(NotReady("the service is ending"))
+            one.tell(NotReady("the service is ending"))
             return
         self._append(one)
         if not self._busy:
@@ -135,8 +118,6 @@ class Batcher:
         expected = lane.cost.seconds(rows)
         started = time.perf_counter()
         self._busy_until = started + expected
-        for one in taken:
-            one.taken_at = one.taken_at or started
         self._running = taken
         if expected <= self._inline_seconds:
             self._ended(taken, _run(lane, parts), time.perf_counter() - started)
@@ -242,15 +223,13 @@ def _call(loop: asyncio.AbstractEventLoop, work: Callable[..., None], *arguments
         _LOG.warning("a run ended after the service")
 
 
-def _timed_run(
-    lane: Lane, parts: Sequence[tuple[Features, int, int]]
-) -> tuple[list[Array | Exception], float]:
+def _timed_run(lane: Lane, parts: Sequence[Part]) -> tuple[list[Array | Exception], float]:
     started = time.perf_counter()
     outcomes = _run(lane, parts)
     return outcomes, time.perf_counter() - started
 
 
-def _run(lane: Lane, parts: Sequence[tuple[Features, int, int]]) -> list[Array | Exception]:
+def _run(lane: Lane, parts: Sequence[Part]) -> list[Array | Exception]:
     """Scores for each part, or why there are none."""
     try:
         return list(lane.run(parts))

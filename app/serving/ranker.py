@@ -108,16 +108,6 @@ def finish(one: Begun, scored: Scored) -> Ranking:
     )
 
 
-async def rank(model: LoadedModel, query: Query) -> Ranking:
-    """The answer to one query, for who can wait. Raises what `begin` and `finish` raise, and what the session does."""
-    one = begin(model, query)
-    if not one.encoded.features.rows:
-        return finish(one, Scored(_NOTHING, 0.0, 0.0))
-    return finish(
-        one, await one.model.engine.batcher.score(one.variant.lane, one.encoded.features, one.query.deadline)
-    )
-
-
 def _count(model: LoadedModel, query: Query) -> int:
     """How many candidates the query asks about, before it is read closely."""
     reader = model.any_reader

@@ -34,7 +34,7 @@ class Waiting:
 
     __slots__ = (
         *("deadline", "done", "features", "gone", "infer_seconds", "lane", "next_row", "pieces", "seconds"),
-        *("since", "taken_at"),
+        "since",
     )
 
     def __init__(
@@ -51,7 +51,6 @@ class Waiting:
         self.done = done
         self.gone = gone
         self.since = time.perf_counter()
-        self.taken_at = 0.0
         self.next_row = 0
         self.pieces: list[Array] = []
         self.infer_seconds = 0.0

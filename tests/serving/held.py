@@ -15,6 +15,8 @@ from app.serving.query import Features
 from app.serving.session import Session
 from app.serving.waiting import Scored
 
+from tests.serving.asking import scored
+
 LATER = float("inf")
 BAD = 666.0
 
@@ -67,7 +69,7 @@ class Bench:
         """A request that has taken its place in the queue."""
         inputs = {"base": np.array([base], np.float32), "value": np.array(values, np.float32)}
         features = Features(inputs, len(values))
-        task = asyncio.create_task(self.batcher.score(self.lane, features, deadline))
+        task = asyncio.create_task(scored(self.batcher, self.lane, features, deadline))
         await asyncio.sleep(0)
         return task
 

@@ -14,9 +14,9 @@ from app.artifact import REPORT_FILE, Manifest
 from app.jobs import QUEUE_FILE, JobQueue
 from app.serving.metrics import Metrics
 from app.serving.query import Query
-from app.serving.ranker import rank
 from app.serving.registry import Registry
 
+from tests.serving.asking import rank
 from tests.small_model import NAME, SmallModel
 
 NEVER = 3600.0

@@ -16,6 +16,7 @@ from app.serving.lane import Lane
 from app.serving.load import Load
 from app.serving.query import Features
 
+from tests.serving.asking import scored
 from tests.serving.held import Adding
 
 
@@ -32,7 +33,7 @@ class Scene:
 
     def send(self) -> asyncio.Task[object]:
         inputs = {"base": np.zeros(1, np.float32), "value": np.zeros(1, np.float32)}
-        return asyncio.create_task(self.batcher.score(self.lane, Features(inputs, 1), math.inf))
+        return asyncio.create_task(scored(self.batcher, self.lane, Features(inputs, 1), math.inf))
 
     def check(self, rows: int, seconds: float) -> None:
         self.admission.check(self.lane, rows, time.perf_counter() + seconds)

@@ -11,10 +11,10 @@ from app.serving.canary import place, with_canary
 from app.serving.ladder import Choice
 from app.serving.loaded import LoadedModel
 from app.serving.query import Query
-from app.serving.ranker import rank
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.serving.asking import rank
 from tests.serving.store_changes import Running, damage, play, running
 from tests.small_model import NAME, SmallModel
 

@@ -11,10 +11,11 @@ from app.active import Policy, State
 from app.errors import DeadlineExceeded, InvalidInput, NotReady, ServiceError, UnknownVariant
 from app.serving.loaded import LoadedModel
 from app.serving.query import Query, Ranking
-from app.serving.ranker import best, rank
+from app.serving.ranker import best
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.serving.asking import rank
 from tests.serving.store_changes import active_version, damage, running
 from tests.small_model import NAME, SmallModel
 

@@ -8,8 +8,8 @@ import pytest
 from app.active import Policy, State
 from app.errors import NotReady, UnknownModel
 from app.serving.query import Query
-from app.serving.ranker import rank
 
+from tests.serving.asking import rank
 from tests.serving.store_changes import (
     Running,
     activate,

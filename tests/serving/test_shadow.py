@@ -16,10 +16,10 @@ from app.serving.features import FeatureReader
 from app.serving.fidelity import compare
 from app.serving.metrics import Metrics
 from app.serving.query import Features, Query
-from app.serving.ranker import rank
 from app.store import CATALOG
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.serving.asking import rank
 from tests.serving.store_changes import Running, activate, active_version, damage, play, until
 from tests.small_model import NAME, SmallModel
 
