@@ -59,12 +59,12 @@ def all_but(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:
 def _quiet() -> Iterator[None]:
     """Keep what the quantizers say out of a job's log.
 
-    They warn on the root logger that a graph was not optimized first, which the exporter has done, and print what they
-    calibrate.
+    They tell the root logger each value that has no fixed range, warn there that a graph was not optimized first, which
+    the exporter has done, and print what they calibrate. Our own lines come by loggers of their own.
     """
 
     def silent(record: logging.LogRecord) -> bool:
-        return "pre-process" not in record.getMessage()
+        return record.levelno > logging.INFO and "pre-process" not in record.getMessage()
 
     root = logging.getLogger()
     root.addFilter(silent)
