@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.api.bodies import RIGHT_RANK, RIGHT_RECOMMEND
 from tests.api.checks import ADMIN, KEY, RANK, RECOMMEND, ranking_of, refused
+from tests.processes import WAIT_SECONDS
 from tests.serving.store_changes import activate, publish_again
 from tests.small_model import NAME, SmallModel
 
@@ -51,7 +52,7 @@ def play(
         async with connected(small, **others) as client:
             await scene(client)
 
-    asyncio.run(asyncio.wait_for(whole(), 120))
+    asyncio.run(asyncio.wait_for(whole(), WAIT_SECONDS))
 
 
 async def at_once(client: httpx2.AsyncClient, requests: list[tuple[str, Body]]) -> list[httpx2.Response]:

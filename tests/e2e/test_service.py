@@ -11,7 +11,7 @@ import pytest
 from app.store import ArtifactStore
 
 from tests.e2e.load import continuous_load
-from tests.e2e.running import admin, finished, is_ready, rank, running
+from tests.e2e.running import JOB_SECONDS, admin, finished, is_ready, rank, running
 from tests.processes import WAIT_SECONDS, eventually
 from tests.small_model import SmallModel, trained_small_model
 
@@ -29,11 +29,11 @@ def copy_of(trained: SmallModel, folder: Path) -> SmallModel:
 def test_an_empty_store_is_filled_served_and_then_reused(trained: SmallModel, tmp_path: Path) -> None:
     small = copy_of(trained, tmp_path)
     with running(small, ready=False) as one:
-        first = httpx2.get(one.url + "/health/ready", timeout=10)
+        first = httpx2.get(one.url + "/health/ready", timeout=WAIT_SECONDS)
         assert first.status_code == 503
         assert first.json()["models"]["clicks"]["missing"]
         assert rank(one).status_code == 503
-        eventually(lambda: is_ready(one), "the baseline", 120)
+        eventually(lambda: is_ready(one), "the baseline", JOB_SECONDS)
         assert rank(one).status_code == 200
         jobs = admin(one, "GET", "/jobs")["jobs"]
         assert finished(one, jobs[0]["id"])["state"] == "succeeded"
@@ -90,7 +90,7 @@ def test_a_killed_worker_comes_back_and_the_others_go_on(small_model: SmallModel
 
 def test_a_running_job_can_be_cancelled(trained: SmallModel, tmp_path: Path) -> None:
     small = copy_of(trained, tmp_path)
-    with running(small) as one:
+    with running(small, ready=False) as one:
         eventually(
             lambda: admin(one, "GET", "/jobs")["jobs"][0]["state"] == "running", "the start of the job"
         )
