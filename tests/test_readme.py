@@ -1,7 +1,7 @@
 """Every block of the README is executed, in order, as a stranger would: the demo itself, on real data.
 
-The service listens on a free port and keeps its store in a folder of its own; apart from that the commands are run as
-they stand. `make test` is this very run, so only what it would do is asked.
+The service listens on a free port, keeps its store in a folder of its own, and is no nicer than the tests beside it;
+apart from that the commands are run as they stand. `make test` is this very run, so only what it would do is asked.
 """
 
 import json
@@ -40,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(store: Path) -> Iterator[str]:
     """`make run`, once it answers; gives its address."""
     assert SHELL[0] == "make run"
-    settings = environment(port=0, store=store) | {"PATH": os.environ["PATH"]}
+    settings = environment(port=0, store=store, compressor_nice=0) | {"PATH": os.environ["PATH"]}
     log = store.parent / "log"
     with log.open("wb") as errors:
         process = subprocess.Popen(
