@@ -1,12 +1,14 @@
 """What all tests share, and the order in which files of tests are run."""
 
 import os
+from collections.abc import Callable
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.loadtest.models import make_tiny_model
 from tests.small_model import SmallModel, made_small_model, make_small_model
 
 # The same examples in every run, and no limit on the time of one: the machine may be busy.
@@ -34,17 +36,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> SmallModel:
-    """A trained, compressed and published small model. It is shared: `copy` it before you change it.
+    """A trained, compressed and published small model. It is shared: `copy` it before you change it."""
+    return _once(tmp_path_factory, "small", make_small_model)
 
-    All processes of a run share the one that the first of them makes.
-    """
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small"
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> SmallModel:
+    """A model with two features and one variant, for tests of the instrument. It is shared, too."""
+    return _once(tmp_path_factory, "tiny", make_tiny_model)
+
+
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> SmallModel:
+    """What the first process of a run makes, for all of them."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with Path(f"{folder}.lock").open("w") as lock:
         flock(lock, LOCK_EX)
-        if folder.exists():
-            return made_small_model(folder)
-        made = Path(f"{folder}.making")
-        make_small_model(made)
-        made.rename(folder)  # whoever fails half-way leaves nothing that another would take
-        return made_small_model(folder)
+        if not folder.exists():
+            making = folder.with_name(f"{name}.making")
+            make(making)
+            making.rename(folder)  # a process that fails half-way leaves nothing that another would take
+    return made_small_model(folder)
