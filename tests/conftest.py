@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Such small networks are slower on several threads, the more so beside other tests. It is read when torch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from tests.loadtest.models import make_tiny_model
 from tests.small_model import SmallModel, made_small_model, make_small_model
 
