@@ -8,14 +8,16 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from app.api.body import decode
 from app.api.envelope import error_headers, error_payload
+from app.api.known_heads import Route
 from app.errors import InvalidInput, ServiceError, is_expected
+from app.serving.early import check_unread
 from app.serving.metrics import Metrics
 from app.serving.observation import Observation
 from app.serving.query import Query, RankedItem, Ranking
@@ -97,7 +99,6 @@ _RANK = msgspec.json.Decoder(RankRequest)
 _RECOMMEND = msgspec.json.Decoder(RecommendRequest)
 _ENCODE = msgspec.json.Encoder().encode
 
-Route = Literal["rank", "recommend"]
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -130,8 +131,12 @@ class Hot:
         started = time.perf_counter()
         try:
             model = self._registry.get(ask.model)
+            if ask.route == "rank":
+                check_unread(model, ask.body, ask.received, self._deadline_ms)
             query = self._query(ask)
             observation.variant = query.variant
+            if query.candidates and isinstance(query.candidates, list):
+                model.load.note_size(len(query.candidates), len(ask.body))
             begun = begin(model, query)
             work = time.perf_counter() - started
             score(begun, partial(self._scored, ask, observation, begun, work), ask.gone)
