@@ -120,7 +120,9 @@ def test_a_full_queue_asks_to_come_again_and_loses_nothing(small: SmallModel) ->
         ranking_of(await client.post(RANK, json=body))
         text = (await client.get("/metrics")).text
         # Some were refused before it was read which variant they ask for.
-        series = rf'slimrank_requests_total{{model="{NAME}",outcome="overloaded",variant="(?:baseline)?"}} (\d+)'
+        series = (
+            rf'slimrank_requests_total{{model="{NAME}",outcome="overloaded",variant="(?:baseline)?"}} (\d+)'
+        )
         assert sum(map(int, re.findall(series, text))) == len(shed)
 
     play(small, scene, max_queue=1)
