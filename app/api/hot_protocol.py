@@ -56,7 +56,7 @@ class HotProtocol(BoundedProtocol):
         before: object = self.cycle
         super().data_received(data)
         cycle: object = self.cycle
-        if cycle is not before and isinstance(cycle, HotCycle) and cycle.may_be_known:
+        if cycle is not before and isinstance(cycle, HotCycle) and cycle.is_whole_and_usual:
             self._known_heads.learn(data, cycle.model, cycle.route, len(cycle.body))
 
     def on_headers_complete(self) -> None:
@@ -227,6 +227,11 @@ class HotCycle:
         self.response_complete = False
         self.may_be_known = keeps_alive and not request_id
         self.request_id = request_id or f"{_OURS}{next(_NUMBERS):08x}"
+
+    @property
+    def is_whole_and_usual(self) -> bool:
+        """Whether all of it has come, and nothing in its head is its own."""
+        return self.may_be_known and not self.more_body
 
     def begin(self, received: float) -> None:
         """The body is whole: have it answered."""
