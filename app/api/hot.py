@@ -16,7 +16,7 @@ from msgspec import Meta
 from app.api.body import decode
 from app.api.envelope import error_headers, error_payload
 from app.api.known_heads import Route
-from app.errors import InvalidInput, ServiceError, is_expected
+from app.errors import DeadlineExceeded, InvalidInput, ServiceError, is_expected
 from app.serving.early import check_unread
 from app.serving.metrics import Metrics
 from app.serving.observation import Observation
@@ -163,6 +163,8 @@ class Hot:
         self, ask: Ask, observation: Observation, begun: Begun, work: float, outcome: Outcome
     ) -> None:
         if isinstance(outcome, Exception):
+            if isinstance(outcome, DeadlineExceeded):
+                begun.model.engine.admission.note_end(begun.query.deadline)
             self._fail(ask, observation, outcome)
             return
         started = time.perf_counter()

@@ -15,8 +15,10 @@ _LEAST_ERROR, _MOST_ERROR = 0.5, 4.0
 _WORTH_LEARNING_SECONDS = 0.0005
 _TRY_AGAIN_SECONDS = 0.25
 """A graph that has not run for so long is tried whatever is predicted: else an error would never be corrected."""
-_WAIT_MARGIN = 1.25
-"""Predictions are right on the average: a request let in by a hair would be late half of the time."""
+_LEAST_MARGIN, _MOST_MARGIN = 1.1, 3.0
+_MARGIN_UP, _MARGIN_DOWN = 0.05, 0.00025
+"""A wait counts for more than is predicted, as much as it takes that about one of two hundred answers is late: each late
+one widens the margin by what two hundred others narrow it. (A mean alone would be exceeded half of the time.)"""
 _SHEDS_SECONDS = 0.1
 _LOOKED_AT_FOR_EACH = 16
 
@@ -30,11 +32,12 @@ class Admission:
         self._error = 1.0
         self._sheds_until = float("-inf")
         self._refused = 0
+        self._wait_margin = 1.5
         self.request_seconds = 0.0002
         """What a request takes of the event loop, besides its run; learned."""
 
     def seconds(self, lane: Lane, rows: int, wait_margin: float = 1.0) -> float:
-        """Predicted seconds until the answer to a request of so many rows; the wait counts `wait_margin` times."""
+        """Predicted seconds until the answer to a request of so many rows, from now on; right on the average."""
         cost = lane.cost.seconds(rows)
         batcher = self._batcher
         wait = batcher.wait_seconds(cost) + batcher.depth * self.request_seconds
@@ -47,7 +50,7 @@ class Admission:
     def meets(self, lane: Lane, rows: int, deadline: float) -> bool:
         """Whether it should be ready in time, with something to spare."""
         lag = self._batcher.lag_seconds
-        return time.perf_counter() + lag + self.seconds(lane, rows, _WAIT_MARGIN) <= deadline
+        return time.perf_counter() + lag + self.seconds(lane, rows, self._wait_margin) <= deadline
 
     def check(self, lane: Lane, rows: int, deadline: float) -> float:
         """Predicted seconds of a request that is let in. Raises Overloaded or DeadlineExceeded for another."""
@@ -73,7 +76,7 @@ class Admission:
         if batcher.idle or self.meets(lane, rows, deadline):
             return
         self._sheds_until = now + _SHEDS_SECONDS
-        predicted = batcher.lag_seconds + self.seconds(lane, rows, _WAIT_MARGIN)
+        predicted = batcher.lag_seconds + self.seconds(lane, rows, self._wait_margin)
         raise Overloaded(f"{_told(predicted, deadline - now)}; try again later")
 
     def sheds(self, now: float) -> bool:
@@ -86,6 +89,12 @@ class Admission:
         if self._refused * _LOOKED_AT_FOR_EACH >= self._max_queue:
             self._refused = 0
             self._batcher.forget_gone()
+
+    def note_end(self, deadline: float) -> None:
+        """Learn from a request that was let in and has its scores, or did not get them in time."""
+        late = time.perf_counter() + self._batcher.lag_seconds > deadline
+        margin = self._wait_margin + (_MARGIN_UP if late else -_MARGIN_DOWN)
+        self._wait_margin = min(max(margin, _LEAST_MARGIN), _MOST_MARGIN)
 
     def note(self, predicted: float, taken: float) -> None:
         """Learn from a request that was scored: what was predicted, and what it took."""

@@ -91,6 +91,7 @@ def finish(one: Begun, scored: Scored) -> Ranking:
     encoded, timing = one.encoded, one.timing
     timing.queue_ms, timing.infer_ms = scored.queue_seconds * 1e3, scored.infer_seconds * 1e3
     if len(scored.scores):
+        one.model.engine.admission.note_end(one.query.deadline)
         one.model.engine.admission.note(one.predicted_seconds, scored.queue_seconds + scored.infer_seconds)
     # Scores are at most 1 each: their sum is finite unless one of them is not.
     if not math.isfinite(scored.scores.sum()):

@@ -114,6 +114,27 @@ def test_predictions_that_were_too_low_are_corrected(executor: ThreadPoolExecuto
     assert scene.admission.seconds(scene.lane, 100) == pytest.approx(before, rel=0.05)
 
 
+def test_answers_that_were_late_widen_the_margin_and_those_in_time_narrow_it(
+    executor: ThreadPoolExecutor,
+) -> None:
+    async def scene() -> None:
+        one = Scene(executor)
+        waiting = [one.send() for _ in range(50)]
+        await asyncio.sleep(0)
+        wait = one.batcher.wait_seconds(0.011)
+        enough = time.perf_counter() + 2 * wait
+        assert one.admission.meets(one.lane, 1, enough)
+        for _ in range(30):
+            one.admission.note_end(time.perf_counter() - 1)
+        assert not one.admission.meets(one.lane, 1, enough)
+        for _ in range(30 * 200):
+            one.admission.note_end(math.inf)
+        assert one.admission.meets(one.lane, 1, time.perf_counter() + 2 * wait)
+        await asyncio.gather(*waiting)
+
+    play(scene)
+
+
 def test_the_load_is_the_share_of_time_that_what_comes_would_take() -> None:
     load, cost = Load(), RunCost([(1, 0.001), (1000, 0.001)])
     assert load.utilization(cost, 0.0) == 0
