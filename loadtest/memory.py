@@ -13,7 +13,7 @@ from loadtest.bars import failures_of, memory_bar, ratio
 from loadtest.machine import mapped_of_tree, memory_of_processes, memory_of_tree
 from loadtest.measure import Load, Material, run
 from loadtest.memory_model import LargeModel, body_of
-from loadtest.prepare import WORK, Prepared
+from loadtest.prepare import WORK, Prepared, run_slimrank
 from loadtest.servers import started
 from loadtest.service import service
 
@@ -47,7 +47,8 @@ def measure_memory(plan: MemoryPlan, work: Path = WORK) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=work) as name:
         model = LargeModel(Path(name), plan.table_bytes)
         _CONSOLE.print(f"publishing a table of {model.table_bytes / 1e9:.2f} GB")
-        model.publish()
+        model.write()
+        run_slimrank(*model.compress_command)
         material = model.material(plan.asks, plan.candidates, plan.k, 0)
         prepared = Prepared(Path(name), "baseline", model.place)
         found = {str(workers): _served(prepared, workers, plan, material) for workers in plan.workers}

@@ -13,10 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from loadtest.asks import Ask, Truth
 from loadtest.measure import Material
-from loadtest.prepare import Place, run_slimrank
+from loadtest.prepare import Place
 
 NAME = "large"
-DIMENSION = 64
 _USERS = 1024
 _CHUNK_ROWS = 1 << 18
 _TABLE_FILE = "slots.data"
@@ -40,24 +39,34 @@ samples = 30
 
 
 class LargeModel:
-    """The model below an empty folder, with a store of its own: score = sigmoid(taste . slot)."""
+    """The model below an empty folder, with a store of its own: score = sigmoid(taste . slot).
 
-    def __init__(self, folder: Path, table_bytes: int) -> None:
-        self.rows = table_bytes // (4 * DIMENSION)
+    `recipes` is the end of its model card, as TOML.
+    """
+
+    def __init__(self, folder: Path, table_bytes: int, dimension: int = 64, recipes: str = "") -> None:
+        self.dimension = dimension
+        self.rows = table_bytes // (4 * dimension)
         self.place = Place(NAME, folder / "models", folder / "store")
+        self.compress_command = (
+            *("compress", NAME, "--models", self.place.models, "--store", self.place.store),
+            *("--cache", folder / "cache"),
+        )
+        """What makes and publishes its baseline and its variants."""
+        self._recipes = recipes
         self._home = self.place.models / NAME
-        self._tastes = np.random.default_rng(1).standard_normal((_USERS, DIMENSION), dtype=np.float32)
+        self._tastes = np.random.default_rng(1).standard_normal((_USERS, dimension), dtype=np.float32)
 
     @property
     def table_bytes(self) -> int:
         """Bytes of the table."""
-        return self.rows * DIMENSION * 4
+        return self.rows * self.dimension * 4
 
-    def publish(self) -> None:
-        """Write the model and publish its baseline; with no recipe and no rows there is nothing else to make."""
+    def write(self) -> None:
+        """Write the model's folder, the table some rows at a time."""
         self._home.mkdir(parents=True)
         buckets = {"users": _USERS - 1, "slots": self.rows - 1}
-        (self._home / "model.toml").write_text(_CARD.format(**buckets))
+        (self._home / "model.toml").write_text(_CARD.format(**buckets) + self._recipes)
         features = [
             {"name": name, "side": side, "kind": "categorical", "encoding": "hash", "buckets": count}
             for name, side, count in (
@@ -69,18 +78,19 @@ class LargeModel:
         (self._home / "encoder.json").write_text(json.dumps(encoder))
         (self._home / "model.onnx").write_bytes(self._graph().SerializeToString())
         rng = np.random.default_rng(0)
-        # Numbers are drawn once and scaled anew for each chunk: rows differ, and a gigabyte is written in a second.
-        drawn = rng.standard_normal((min(_CHUNK_ROWS, self.rows), DIMENSION), dtype=np.float32)
+        # Numbers are drawn once and scaled anew for each chunk: to draw all of them would take several times as long.
+        drawn = rng.standard_normal((min(_CHUNK_ROWS, self.rows), self.dimension), dtype=np.float32)
         with (self._home / _TABLE_FILE).open("wb") as file:
             for start in range(0, self.rows, _CHUNK_ROWS):
-                scale = np.float32(rng.uniform(0.1, 0.2))
-                file.write((drawn[: self.rows - start] * scale).tobytes())
-        run_slimrank("compress", NAME, "--models", self.place.models, "--store", self.place.store)
+                some = drawn[: self.rows - start]
+                (some * rng.uniform(0.05, 0.2, size=(len(some), 1)).astype(np.float32)).tofile(file)
 
     def material(self, asks: int, candidates: int, k: int, seed: int) -> Material:
         """Requests for random rows all over the table, with their right answers."""
         rng = np.random.default_rng(seed)
-        table = np.memmap(self._home / _TABLE_FILE, dtype=np.float32, mode="r", shape=(self.rows, DIMENSION))
+        table = np.memmap(
+            self._home / _TABLE_FILE, dtype=np.float32, mode="r", shape=(self.rows, self.dimension)
+        )
         drawn = [
             Ask(str(rng.integers(10**6)), tuple(_names(rng, candidates)), min(k, candidates))
             for _ in range(asks)
@@ -95,7 +105,7 @@ class LargeModel:
         return Truth(by_name, float(np.sort(scores)[-ask.k]), ask.k)
 
     def _graph(self) -> onnx.ModelProto:
-        table = TensorProto(name="slots", data_type=TensorProto.FLOAT, dims=(self.rows, DIMENSION))
+        table = TensorProto(name="slots", data_type=TensorProto.FLOAT, dims=(self.rows, self.dimension))
         table.data_location = TensorProto.EXTERNAL
         for key, value in (("location", _TABLE_FILE), ("offset", 0), ("length", self.table_bytes)):
             table.external_data.add(key=key, value=str(value))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.bars_report import bars_table
+from loadtest.compression.long_tail_report import long_tail_table
 from loadtest.compression.report import comparison_table
 from loadtest.demo_report import demo_table
 from loadtest.memory_report import memory_table
@@ -29,6 +30,7 @@ SECTIONS: dict[str, tuple[Callable[[Result], str], Callable[[Result], list[str]]
     "recompression": (recompression_table, _no_plots),
     "memory": (memory_table, _no_plots),
     "soak": (ours_table, resident_plots),
+    "long-tail": (long_tail_table, _no_plots),
     "generators": (generators_table, _no_plots),
 }
 """For each kind of result file its tables and its plots, in the order of the report."""

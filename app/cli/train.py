@@ -64,6 +64,8 @@ def _run(card: ModelCard, place: Place, *, keep: bool) -> Quality:
             print(f"wrote {path} ({path.stat().st_size:,} bytes)")
     quality = _quality(trained)
     Console().print(_table(trained, quality, f"{card.name}, seed {seed}"))
+    for name, value in trained.prepared.dataset.facts.items():
+        print(f"{name}: {value:.4f}")
     return quality
 
 

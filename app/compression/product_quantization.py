@@ -1,7 +1,8 @@
 """Product quantization: a row is cut into subvectors, and of each only the number of its nearest centroid is kept.
 
 The centroids of each place are found by k-means (Jegou et al., Product Quantization for Nearest Neighbor Search, 2011).
-Rows may weigh differently, as in MEC (Wang et al., arXiv 2502.15355): one that nobody asks for may be far off. Memory
+Rows may weigh differently, as in MEC (Wang et al., arXiv 2502.15355): one that nobody asks for may be far off. A place
+with no more different subvectors than centroids, as tuned codebooks leave it, is kept as it is. Memory
 grows with the codes alone: k-means sees a sample, and rows are assigned some at a time.
 """
 
@@ -63,12 +64,31 @@ def product_quantize(chunks: Chunks, weights: Array, clustering: Clustering) -> 
     sample = _rows_of(chunks, rows)
     length = clustering.length
     parts = [slice(start, start + length) for start in range(0, sample.shape[1], length)]
-    centroids = [_centroids(sample[:, part], mass, clustering, rng) for part in parts]
+    centroids = []
+    for part in parts:
+        few = _few(chunks, part, clustering.clusters)
+        centroids.append(_centroids(sample[:, part], mass, clustering, rng) if few is None else few)
     codes = np.empty((len(weights), len(parts)), dtype=np.uint8)
     for start, values in chunks():
         for place, part in enumerate(parts):
             codes[start : start + len(values), place] = _nearest(values[:, part], centroids[place])[0]
     return ProductCode(codes, np.stack(centroids))
+
+
+def _few(chunks: Chunks, part: slice, clusters: int) -> Array | None:
+    """The different subvectors of a place, repeated up to [clusters, length]; None where there are more of them.
+
+    A sample would miss those that only rare rows have.
+    """
+    found: Array | None = None
+    for _, values in chunks():
+        for start in range(0, len(values), _CHUNK_ROWS):
+            some = values[start : start + _CHUNK_ROWS, part]
+            found = np.unique(some if found is None else np.concatenate([found, some]), axis=0)
+            if len(found) > clusters:
+                return None
+    assert found is not None, "a table has rows"
+    return found[np.arange(clusters) % len(found)]
 
 
 def _rows_of(chunks: Chunks, rows: Array) -> Array:

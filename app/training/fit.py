@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,6 +14,7 @@ from app.encoding import Array
 from app.errors import CompressionFailed
 from app.schema import FeatureSchema
 from app.training.metrics import auc
+from app.training.optimizers import OptimizerConfig, Optimizers
 from app.training.rows import Rows
 
 Progress = Callable[[float, str], None]
@@ -21,17 +22,11 @@ PREDICT_ROWS = 8192
 DIVERGED = "training diverged: the loss is not a number; lower learning_rate"
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(OptimizerConfig):
     """How a module is trained; the table [training] of a model card."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=20, ge=1, le=1000, description="Most passes over the rows.")
     batch_size: int = Field(default=1024, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(
-        default=0.0, ge=0, description="Decoupled decay of everything but the tables."
-    )
     patience: int = Field(
         default=3, ge=1, description="Epochs without a better validation AUC before it stops."
     )
@@ -111,11 +106,13 @@ def fit(module: nn.Module, lesson: Lesson, config: TrainingConfig, progress: Pro
     torch.manual_seed(config.seed)
     batches = Batches(train, lesson.schema)
     objective = lesson.objective or _CrossEntropy(train.labels if lesson.targets is None else lesson.targets)
-    optimizer = torch.optim.AdamW(_groups(module, objective, config), lr=config.learning_rate)
+    steps = config.epochs * -(-len(train) // config.batch_size)
+    optimizers = Optimizers(module, objective, config, steps)
     history: list[float] = []
     best: dict[str, Tensor] = {}
     for epoch in range(1, config.epochs + 1):
-        _epoch(module, batches, (objective, lesson.groups), optimizer, (config, rng))
+        with optimizers.at_work():
+            _epoch(module, batches, (objective, lesson.groups), optimizers, (config, rng))
         logits = predict(module, validation)
         if not np.isfinite(logits).all():
             raise CompressionFailed(DIVERGED)
@@ -147,7 +144,7 @@ def _epoch(
     module: nn.Module,
     batches: Batches,
     goal: tuple[nn.Module, Array | None],
-    optimizer: torch.optim.Optimizer,
+    optimizers: Optimizers,
     plan: tuple[TrainingConfig, np.random.Generator],
 ) -> None:
     config, rng = plan
@@ -158,9 +155,7 @@ def _epoch(
         for key in batches.keys if config.id_dropout else ():
             inputs[key] = inputs[key] * torch.from_numpy(rng.random(len(rows)) >= config.id_dropout)
         loss: Tensor = objective(module, inputs, rows)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        optimizers.step(loss, len(rows))
         if not torch.isfinite(loss):
             raise CompressionFailed(DIVERGED)
 
@@ -176,13 +171,3 @@ class _CrossEntropy(nn.Module):
         return functional.binary_cross_entropy_with_logits(
             module(inputs, torch.arange(len(rows))), self.targets[rows]
         )
-
-
-def _groups(module: nn.Module, objective: nn.Module, config: TrainingConfig) -> list[dict[str, object]]:
-    """Decay on the tables would shrink the rows that a batch does not look up, so they have none."""
-    tables = {id(one.weight) for one in module.modules() if isinstance(one, nn.Embedding)}
-    every = [*module.parameters(), *objective.parameters()]
-    return [
-        {"params": [one for one in every if id(one) in tables], "weight_decay": 0.0},
-        {"params": [one for one in every if id(one) not in tables], "weight_decay": config.weight_decay},
-    ]

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from app.encoding import Array, Encoder
-from app.schema import FeatureSchema, HistoryFeature, Side
+from app.schema import CategoricalFeature, FeatureSchema, HistoryFeature, Side
 from app.training.data.dataset import LABEL, TIMESTAMP, Dataset
 from app.training.history import histories
 from app.training.split import Split
@@ -110,7 +110,13 @@ def _encode_side(
 
 
 def _encode_column(encoder: Encoder, name: str, table: pl.DataFrame) -> Array:
-    return encoder.encode(name, table[name].to_list())
+    column = table[name]
+    if isinstance(encoder.schema[name], CategoricalFeature) and column.dtype == pl.String:
+        # Text is always an id that can be encoded, so no error tells its place, and equal ones are encoded once.
+        distinct = column.unique(maintain_order=True)
+        encoded: Array = encoder.encode(name, distinct.to_list())[_positions(column, distinct)]
+        return encoded
+    return encoder.encode(name, column.to_list())
 
 
 def _history_ids(encoder: Encoder, feature: HistoryFeature, dataset: Dataset) -> Array:
@@ -118,12 +124,12 @@ def _history_ids(encoder: Encoder, feature: HistoryFeature, dataset: Dataset) ->
     return encoder.encode(feature.of, dataset.items[feature.of].to_list())
 
 
-def _positions(values: pl.Series, ids: list[str]) -> Array:
-    """The position of each value in `ids`, int64."""
+def _positions(values: pl.Series, ids: list[str] | pl.Series) -> Array:
+    """The position of each value in `ids`, int64; one that is missing is found where `ids` has a missing one."""
     lookup = pl.DataFrame({"id": ids, "row": np.arange(len(ids), dtype=np.int64)})
     return (
         values.rename("id")
         .to_frame()
-        .join(lookup, on="id", how="left", maintain_order="left")["row"]
+        .join(lookup, on="id", how="left", maintain_order="left", nulls_equal=True)["row"]
         .to_numpy()
     )

@@ -43,6 +43,7 @@ def test_training_writes_checkpoint_and_encoder_and_shows_the_quality(
         "but for the number of threads, it is the same"
     )
     assert cells(ran.out, "test rows") == ["600"]
+    assert re.search(r"^bayes_optimal_auc: 0\.\d{4}$", ran.out, re.MULTILINE)
     assert re.fullmatch(r"[12] of 2, \d+ s", cells(ran.out, "best epoch")[0])
     assert re.search(r"clicks, seed 0 +50%  epoch 1: validation AUC 0\.\d{4}", ran.err)
     assert slimrank("train", NAME).code == 0

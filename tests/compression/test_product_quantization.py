@@ -44,6 +44,16 @@ def test_a_table_of_few_distinct_rows_is_kept_exactly() -> None:
     np.testing.assert_allclose(errors(table, quantized(table)), 0, atol=1e-10)
 
 
+def test_few_different_subvectors_are_kept_though_a_sample_misses_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(product_quantization, "_SAMPLE", 50)
+    values = a_table(rows=16)
+    table = np.concatenate([np.repeat(values[:10], 100, axis=0), values[10:]])
+    weight = np.where(np.arange(len(table)) < 1000, 1.0, 1e-9)
+    np.testing.assert_allclose(errors(table, quantized(table, weight)), 0, atol=1e-10)
+
+
 def test_equal_rows_and_few_of_them_are_no_obstacle() -> None:
     table = np.ones((5, 6), dtype=np.float32)
     assert errors(table, quantized(table)).max() == 0

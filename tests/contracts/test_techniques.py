@@ -35,25 +35,23 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "unlabelled": 0.1,
     },
     "drop_rows": {"min_count": 15, "min_rows": 100, "shared": "mean"},
-    "prune_cross_layers": {"epochs": 2, "batch_size": 256},
-    "prune_dimensions": {"epochs": 2, "batch_size": 256},
-    "prune_features": {"epochs": 2, "batch_size": 256},
     "factor_dense": {"energy": 0.97, "rows": 1000},
     "factor_tables": {"rank": 5, "min_rows": 100},
-    "prune_neurons": {"epochs": 2, "batch_size": 256},
-    "prune_weights": {"epochs": 2, "batch_size": 256},
     "product_quantize_tables": {"subvector": 2, "clusters": 16, "min_rows": 100},
     "quantize_static": {"rows": 300},
+    "tune_codebooks": {"epochs": 2, "batch_size": 256, "subvector": 2, "clusters": 16, "min_rows": 100},
     "tune_quantized": {"epochs": 2, "batch_size": 256, "table_bits": 4, "min_rows": 100},
     # The form is fixed: which is the faster one may differ from run to run on tables as small as these.
     "quantize_tables": {"bits": 4, "encoding": "standard", "min_rows": 1},
     "store_sparse": {"sparsity": 0.5},
 }
+PRUNED = ("cross_layers", "dimensions", "features", "neurons", "weights")
+SETTINGS |= {f"prune_{what}": {"epochs": 2, "batch_size": 256} for what in PRUNED}
 # One scale for all rows of a run: what a row is batched with moves its score, which the technique says of itself.
 MOVED_BY_ITS_BATCH = {"quantize_dynamic"}
 MULTIPLIES_IN_INT8 = {"quantize_dynamic", "quantize_static"}
 # Other weights in the same place, of which a later step loses less.
-PREPARES_FOR_OTHERS = {"equalize", "tune_quantized"}
+PREPARES_FOR_OTHERS = {"equalize", "tune_codebooks", "tune_quantized"}
 # Larger tables for smaller dense layers.
 TRADES_BYTES_FOR_PRODUCTS = {"fold_tables"}
 # Zeros take as many bytes as any other number, until another technique stores them.

@@ -85,6 +85,17 @@ def test_no_history_holds_the_rows_own_item_or_anything_later() -> None:
     assert dict(zip(data.user_ids, latest, strict=True)) == {"u": ["i1", "i6"], "v": ["i3"]}
 
 
+def test_an_id_that_is_missing_or_unknown_in_some_rows_is_none_there() -> None:
+    device = {"name": "device", "side": "context", "kind": "categorical"}
+    raw = [None, "a", None, "b", "a", "c"]
+    data = prepared([ITEM, device], [0, 1, 3, 4], user_id=["u"] * 6, item_id=["i"] * 6, device=raw)
+    of_rows = np.zeros(6, dtype=np.int64)
+    for part in PARTS:
+        of_rows[getattr(data.split, part)] = getattr(data, part).per_row["device"]
+    a, b = (data.encoder.index("device", one) for one in "ab")
+    assert of_rows.tolist() == [0, a, 0, b, a, 0]
+
+
 def test_without_times_the_order_of_the_rows_counts() -> None:
     data = prepared([ITEM, HISTORY], [0, 1], user_id=["u"] * 4, item_id=["a", "b", "c", "d"])
     a, b = (data.encoder.index("item_id", raw) for raw in "ab")

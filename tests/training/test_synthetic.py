@@ -49,6 +49,38 @@ def test_every_user_and_item_has_its_features_once() -> None:
     assert tables.items.columns == ["item_id", "category", "price"]
 
 
+def test_items_of_a_brand_are_alike_as_far_as_they_share() -> None:
+    def spread_within(share: float) -> float:
+        """How much of the variance of items' click rates is between items of one brand."""
+        tables = drawn(
+            users=50, items=400, interactions=80_000, brands=8, brand_share=share, zipf=0.0, sharpness=0.0
+        )
+        assert tables.items is not None
+        assert tables.items["brand"].n_unique() == 8
+        rows = tables.interactions.join(tables.items, on="item_id")
+        logit = (pl.col("true_probability") / (1 - pl.col("true_probability"))).log() + pl.col("price")
+        rates = rows.group_by("item_id", "brand").agg(logit.mean().alias("rate"))
+        within = rates.group_by("brand").agg(pl.col("rate").var())["rate"].mean()
+        return float(within / rates["rate"].var())  # type: ignore[arg-type, operator]
+
+    assert spread_within(0.0) > 0.9
+    assert spread_within(1.0) < 0.2
+
+
+def test_brands_leave_the_variance_and_what_was_drawn_without_them() -> None:
+    plain, branded = drawn(), drawn(brands=20)
+    assert plain.items is not None
+    assert "brand" not in plain.items.columns
+    logits = [
+        np.log(one / (1 - one))
+        for one in (
+            tables.interactions["true_probability"].to_numpy().astype(np.float64)
+            for tables in (plain, branded)
+        )
+    ]
+    assert logits[1].std() == pytest.approx(logits[0].std(), rel=0.2)
+
+
 def test_traffic_is_zipf_distributed() -> None:
     expected = np.arange(1, 201) ** -1.0
     expected /= expected.sum()
@@ -57,6 +89,9 @@ def test_traffic_is_zipf_distributed() -> None:
     np.testing.assert_allclose(found[:10], expected[:10], rtol=0.15)
     even = shares(drawn(zipf=0.0).interactions["item_id"])
     assert even[0] < 2 * even[-1]
+    own = drawn(zipf=1.0, user_zipf=0.0).interactions
+    assert shares(own["user_id"])[0] < 2 / 300
+    np.testing.assert_allclose(shares(own["item_id"])[:10], expected[:10], rtol=0.15)
 
 
 def test_labels_are_draws_from_the_true_probability() -> None:

@@ -5,7 +5,9 @@ Users and items have a latent vector and a bias, and an item a price and a categ
     p = sigmoid(sharpness * (u . v) + bias of the user + bias of the item - price + bias of the device)
 
 and every label is one draw from it. Ids are Zipf distributed, as traffic is. The true p gives the Bayes-optimal AUC:
-no ranker can do better on these rows, but by chance.
+no ranker can do better on these rows, but by chance. With `brands`, items come in groups that are known and have most
+of their taste and bias in common, as in a catalog whose metadata say something: what is learned of an item with many
+rows then tells of one with few.
 """
 
 from typing import Any
@@ -31,9 +33,19 @@ class SyntheticConfig(SourceConfig):
     zipf: float = Field(
         default=1.05, ge=0, le=3, description="Exponent of both id distributions; 0 is uniform."
     )
+    user_zipf: float | None = Field(
+        default=None, ge=0, le=3, description="Exponent of the users' distribution, where it has its own."
+    )
     dimension: int = Field(default=4, ge=1, le=64, description="Length of the latent vectors.")
     sharpness: float = Field(default=2.0, ge=0, le=20, description="How much taste decides a click.")
     categories: int = Field(default=20, ge=1, le=100_000, description="Number of item categories.")
+    brands: int = Field(default=0, ge=0, le=1_000_000, description="Number of item brands; 0: none.")
+    brand_share: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="Share of the variance of items' taste and bias that a brand decides.",
+    )
     text_dimension: int = Field(
         default=0, ge=0, le=1024, description="Length of an item's text vector; 0: none."
     )
@@ -44,14 +56,18 @@ def read(config: SyntheticConfig, place: Place) -> RawTables:  # noqa: ARG001 - 
     """Draw the rows.
 
     Columns: user_id, item_id, device, clicked, timestamp, true_probability; of users: segment; of items: category,
-    price and, where asked for, text.
+    price and, where asked for, brand and text.
     """
     rng = np.random.default_rng(config.seed)
     user_vectors, user_bias = _side(rng, config.users, config.dimension)
     item_vectors, item_bias = _side(rng, config.items, config.dimension)
+    brand = None
+    if config.brands:
+        brand, item_vectors, item_bias = _share_brands(rng, item_vectors, item_bias, config)
     price = rng.gamma(2.0, 0.25, config.items).astype(np.float32)
     category = _category(item_vectors, config.categories, rng)
-    users = _zipf(rng, config.users, config.interactions, config.zipf)
+    user_zipf = config.zipf if config.user_zipf is None else config.user_zipf
+    users = _zipf(rng, config.users, config.interactions, user_zipf)
     items = _zipf(rng, config.items, config.interactions, config.zipf)
     device = rng.integers(len(DEVICES), size=config.interactions)
     logits = config.sharpness * np.einsum("nd,nd->n", user_vectors[users], item_vectors[items])
@@ -76,6 +92,8 @@ def read(config: SyntheticConfig, place: Place) -> RawTables:  # noqa: ARG001 - 
         "category": _ids("c", category),
         "price": np.round(price, 3),
     }
+    if brand is not None:
+        item_columns["brand"] = _ids("b", brand)
     if config.text_dimension:
         projection = rng.standard_normal((config.dimension, config.text_dimension)).astype(np.float32)
         text = (item_vectors @ projection).astype(np.float32)
@@ -94,6 +112,16 @@ def _side(rng: np.random.Generator, count: int, dimension: int) -> tuple[Array, 
     """Unit-variance latent vectors [count, dimension], scaled so that u . v has variance 1, and biases [count]."""
     vectors = rng.standard_normal((count, dimension), dtype=np.float32) / np.float32(dimension**0.25)
     return vectors, rng.standard_normal(count, dtype=np.float32) * np.float32(0.5)
+
+
+def _share_brands(
+    rng: np.random.Generator, vectors: Array, bias: Array, config: SyntheticConfig
+) -> tuple[Array, Array, Array]:
+    """A brand for each item, and items' vectors and biases mixed with those of their brand: variances stay."""
+    brand: Array = rng.integers(config.brands, size=config.items)
+    of_brands = _side(rng, config.brands, config.dimension)
+    common, own = np.float32(config.brand_share**0.5), np.float32((1 - config.brand_share) ** 0.5)
+    return brand, own * vectors + common * of_brands[0][brand], own * bias + common * of_brands[1][brand]
 
 
 def _category(vectors: Array, categories: int, rng: np.random.Generator) -> Array:
