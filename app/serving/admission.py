@@ -17,8 +17,8 @@ _TRY_AGAIN_SECONDS = 0.25
 """A graph that has not run for so long is tried whatever is predicted: else an error would never be corrected."""
 _LEAST_MARGIN, _MOST_MARGIN = 1.1, 3.0
 _MARGIN_UP, _MARGIN_DOWN = 0.05, 0.00025
-"""A wait counts for more than is predicted, as much as it takes that about one of two hundred answers is late: each late
-one widens the margin by what two hundred others narrow it. (A mean alone would be exceeded half of the time.)"""
+"""A wait counts for more than is predicted, as much as it takes that about one in two hundred answers is late: each of
+those widens the margin by what the others narrow it. (A mean alone would be exceeded half of the time.)"""
 _SHEDS_SECONDS = 0.1
 _LOOKED_AT_FOR_EACH = 16
 
