@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from app.api.envelope import REQUEST_ID, announces_more, error_headers, error_payload, too_large
 from app.api.hot import Ask, Headers, Hot
 from app.api.known_heads import KnownHead, KnownHeads, Route
-from app.api.protocol import BoundedProtocol
-from app.errors import NotReady
+from app.api.protocol import TOO_SLOW, BoundedProtocol
+from app.errors import NotReady, RequestTimeout, ServiceError
 
 _HOT = re.compile(rb"/v1/models/([A-Za-z0-9._-]{1,64})/(rank|recommend)")
 # Ids of requests that bring none: of this process, and numbered.
@@ -95,6 +95,7 @@ class HotProtocol(BoundedProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._incomplete_since = None
         cycle: object = self.cycle
         if not isinstance(cycle, HotCycle):
             super().on_message_complete()
@@ -140,9 +141,14 @@ class HotProtocol(BoundedProtocol):
         """Tell a hot request that is still here that the service ends."""
         cycle: object = self.cycle
         if isinstance(cycle, HotCycle) and not cycle.response_complete:
-            error = NotReady("the service is ending")
-            self.hot.refuse(cycle.model, time.perf_counter(), error)
-            cycle.respond(error.status, error_payload(error), error_headers(error))
+            cycle.refuse(NotReady("the service is ending"))
+
+    def end_incomplete(self) -> None:
+        """Tell a hot request whose body does not come."""
+        cycle: object = self.cycle
+        if isinstance(cycle, HotCycle) and cycle.more_body and not cycle.response_complete:
+            cycle.refuse(RequestTimeout(TOO_SLOW))
+        super().end_incomplete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, and with it the timer."""
@@ -171,6 +177,7 @@ class HotProtocol(BoundedProtocol):
     def _answer_known(self, known: KnownHead, data: bytes) -> None:
         """What the parser would lead to for this head."""
         self._rests_since = _BUSY
+        self._incomplete_since = None
         cycle = HotCycle(self, known.model, known.route, "", keeps_alive=True)
         cycle.body = data[known.body_at :]
         self.cycle = cast(Any, cycle)
@@ -241,7 +248,10 @@ class HotCycle:
 
     def refuse_large(self, most: int) -> None:
         """Refuse a body that is larger than the service takes, before all of it has come."""
-        error = too_large(most)
+        self.refuse(too_large(most))
+
+    def refuse(self, error: ServiceError) -> None:
+        """Answer with an error what has not come to the ranker."""
         self._hot.refuse(self.model, time.perf_counter(), error)
         self.respond(error.status, error_payload(error), error_headers(error))
 

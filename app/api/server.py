@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -25,6 +26,7 @@ from app.settings import Settings
 # Longer than the idle time-out of common load balancers (60 s): else they send on a connection that is just closing.
 _KEEP_ALIVE_SECONDS = 65
 _CLOSE_UP_SECONDS = 2
+_TICKS_A_SECOND = 10
 
 
 def run_worker(create_app: Callable[[Settings], FastAPI]) -> None:
@@ -68,6 +70,16 @@ class Server(uvicorn.Server):
         )
         self._app = app
         self._drain_seconds = settings.drain_seconds
+        self._client_seconds = settings.client_seconds
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; once in a second connections are looked at, instead of a timer for each request."""
+        if counter % _TICKS_A_SECOND == 0:
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, BoundedProtocol):
+                    connection.end_if_slow(now, self._client_seconds)
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then leave everything loaded so far out of garbage collections: a full one takes tens of ms."""
