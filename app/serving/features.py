@@ -36,7 +36,10 @@ class FeatureReader:
         request, user_row = self._request_side(query)
         if query.candidates is None:
             return self._whole_catalog(query, request, user_row)
-        ids, columns = self._columns(query.candidates)
+        ids: Sequence[Any] = query.candidates  # type: ignore[assignment]  # texts, or what they are taken out of
+        columns: Mapping[str, Sequence[Any]] = {}
+        if not query.are_texts:
+            ids, columns = self._columns(query.candidates)
         self._check_count(ids)
         if not query.are_texts:
             self._check_texts(ids)
