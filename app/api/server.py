@@ -28,8 +28,8 @@ from app.settings import Settings
 _KEEP_ALIVE_SECONDS = 65
 _CLOSE_UP_SECONDS = 2
 _TICKS_A_SECOND = 10
-# A thread that loads a version or a shadow's answer may hold Python for so long while requests wait. The default, 5 ms, is
-# longer than most of them take; while only one thread has work nothing is switched.
+# A thread that loads a version or scores for a shadow may hold Python for so long while requests wait. The default is
+# 5 ms, longer than most of them take; while only one thread has work nothing is switched.
 _SWITCH_SECONDS = 0.0005
 
 
