@@ -39,6 +39,20 @@ class Spectrum:
         return matrix @ kept, np.ascontiguousarray(kept.T)
 
 
+def balanced(rank: int) -> list[int]:
+    """The numbers below `rank` in an order whose parts of 2, 4, 8 ... that follow each other have about equal sums.
+
+    Columns by descending energy, in this order, are cut into subvectors of about equal products of energies, which is
+    how product quantization loses least (Ge et al., Optimized Product Quantization, TPAMI 2014, section 3.2). It is
+    the order of the players of a tournament.
+    """
+    order = [0]
+    while len(order) < rank:
+        last = 2 * len(order) - 1
+        order = [one for first in order for one in (first, last - first)]
+    return [one for one in order if one < rank]
+
+
 def most_rank(rows: int, columns: int, share: float = 1.0) -> int:
     """The largest rank with which both factors together have at most `share` of the matrix's numbers; below, for 1.
 

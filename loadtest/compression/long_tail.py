@@ -14,6 +14,7 @@ import re
 import subprocess
 import tempfile
 import time
+import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,9 +31,9 @@ from loadtest.results import write
 NAME = "long-tail"
 LARGE_TABLE = "item_id"
 AUC_KEPT = 0.997
-PQ_TABLE = Bar(f"`pq`: bytes of the {LARGE_TABLE} table, of fp32", 1 / 30, "%")
-PQ_AUC = Bar("`pq`: AUC kept, lower bound", AUC_KEPT, "%", at_least=True)
-ARTIFACT = Bar(f"whole artifact that keeps {AUC_KEPT:.1%} of AUC: smaller", 50, "x", at_least=True)
+# Of all variants that keep enough of the AUC, by the lower bound of its interval.
+TABLE = Bar(f"the {LARGE_TABLE} table, {AUC_KEPT:.1%} of AUC kept: smaller", 30, "x", at_least=True)
+ARTIFACT = Bar(f"the whole artifact, {AUC_KEPT:.1%} of AUC kept: smaller", 50, "x", at_least=True)
 CARD = """
 name = "long-tail"
 title = "A long tail of users and items"
@@ -85,14 +86,36 @@ samples = 60
 """
 RECIPES = """
 [[recipes]]
+name = "pq-items"
+description = "One byte for every 8 numbers of the table of the items alone."
+steps = [{ technique = "product_quantize_tables", subvector = 8, min_rows = LARGE_ROWS }]
+
+[[recipes]]
 name = "pq"
-description = "One byte for every 8 numbers of a table."
+description = "One byte for every 8 numbers of each table."
 steps = [{ technique = "product_quantize_tables", subvector = 8 }]
 
 [[recipes]]
 name = "pq-small"
-description = "One byte for every 16 numbers of a table."
+description = "One byte for every 16 numbers of each table."
 steps = [{ technique = "product_quantize_tables", subvector = 16 }]
+
+[[recipes]]
+name = "rank-pq-fine"
+description = "Tables of 8 numbers a row, and one byte for each of them."
+steps = [
+    { technique = "factor_tables", rank = 8 },
+    { technique = "product_quantize_tables", subvector = 1 },
+]
+
+[[recipes]]
+name = "rank-pq-mixed"
+description = "Tables of 8 numbers a row, and one byte for every 2 of an item's and for each of a user's."
+steps = [
+    { technique = "factor_tables", rank = 8 },
+    { technique = "product_quantize_tables", subvector = 2, min_rows = LARGE_ROWS },
+    { technique = "product_quantize_tables", subvector = 1 },
+]
 
 [[recipes]]
 name = "rank-pq"
@@ -112,10 +135,10 @@ steps = [
 
 [[recipes]]
 name = "rare-rows"
-description = "Ids with fewer than 3 training rows share one vector."
-steps = [{ technique = "drop_rows", min_count = 3, shared = "mean" }]
+description = "Ids with fewer than 10 training rows share one vector."
+steps = [{ technique = "drop_rows", min_count = 10, shared = "mean" }]
 """
-_FACT = re.compile(r"^(bayes_optimal_auc): ([\d.]+)$", re.MULTILINE)
+_FACT = re.compile(r"^(bayes_optimal_auc|training_seconds): ([\d.]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -136,7 +159,7 @@ class LongTail:
     learning_rate: float = 0.001
     table_learning_rate: float = 0.3
     recipes: str = RECIPES
-    """TOML with [[recipes]]."""
+    """TOML with [[recipes]]; LARGE_ROWS in it is half as many as there are items, which no other table has."""
 
     @property
     def card(self) -> str:
@@ -152,36 +175,37 @@ def measure(plan: LongTail, home: Path) -> dict[str, Any]:
     """
     model = home / "models" / NAME
     model.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    bayes = _train(home, model, plan.card)
+    facts = _train(home, model, plan.card)
     trained = time.monotonic()
-    (model / "model.toml").write_text(plan.card + plan.recipes)
+    recipes = plan.recipes.replace("LARGE_ROWS", str(plan.items // 2))
+    (model / "model.toml").write_text(plan.card + recipes)
     _slimrank(home, "compress", NAME)
     compressed = time.monotonic()
     reports = json.loads(_slimrank(home, "report", NAME, "--json"))
-    variants = {name: _figures(home, name, one) for name, one in reports.items()}
+    # A folder that is used again may hold variants of other recipes.
+    asked = ["baseline", *(one["name"] for one in tomllib.loads(recipes).get("recipes", []))]
+    variants = {name: _figures(home, name, reports[name]) for name in asked}
     return {
         "model": f"{plan.items:,} items, {plan.users:,} users",
         "plan": asdict(plan),
-        "bayes_optimal_auc": bayes,
-        "seconds": {"train": round(trained - started, 1), "compress": round(compressed - trained, 1)},
+        "bayes_optimal_auc": facts["bayes_optimal_auc"],
+        "seconds": {"train": facts["training_seconds"], "compress": round(compressed - trained, 1)},
         "variants": variants,
         "bars": _judged(variants),
     }
 
 
-def _train(home: Path, model: Path, card: str) -> float:
-    """Train the card, unless it has been; gives the Bayes-optimal AUC of its rows."""
+def _train(home: Path, model: Path, card: str) -> dict[str, float]:
+    """Train the card, unless it has been; gives the Bayes-optimal AUC of its rows, and how long it took."""
     trained = model / "trained.md"  # documents are no part of what a variant is made from
-    before, _, facts = trained.read_text().partition("\n---\n") if trained.exists() else ("", "", "")
+    before, _, said = trained.read_text().partition("\n---\n") if trained.exists() else ("", "", "")
     if before != card:
         (model / "model.toml").write_text(card)
-        facts = _slimrank(home, "train", NAME)
-        trained.write_text(f"{card}\n---\n{facts}")
-    found = _FACT.search(facts)
-    if found is None:
-        raise SystemExit(f"slimrank train said nothing of the Bayes-optimal AUC:\n{facts}")
-    return float(found[2])
+        started = time.monotonic()
+        said = _slimrank(home, "train", NAME)
+        said = f"training_seconds: {time.monotonic() - started:.1f}\n{said}"
+        trained.write_text(f"{card}\n---\n{said}")
+    return {name: float(value) for name, value in _FACT.findall(said)}
 
 
 def _slimrank(home: Path, *words: str) -> str:
@@ -228,12 +252,12 @@ def table_bytes(graph: Path, feature: str) -> int:
 
 
 def _judged(variants: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    bars = []
-    if "pq" in variants:
-        share = variants["pq"]["table_bytes"] / variants["baseline"]["table_bytes"]
-        bars += [PQ_TABLE.judged(share), PQ_AUC.judged(variants["pq"]["auc_kept"]["low"])]
-    kept = [one["smaller"] for one in variants.values() if one["auc_kept"]["low"] >= AUC_KEPT]
-    return [*bars, ARTIFACT.judged(max(kept, default=None))]
+    kept = [one for one in variants.values() if one["auc_kept"]["low"] >= AUC_KEPT]
+    whole_table = variants["baseline"]["table_bytes"]
+    return [
+        TABLE.judged(max(whole_table / one["table_bytes"] for one in kept)),
+        ARTIFACT.judged(max(one["smaller"] for one in kept)),
+    ]
 
 
 def main(  # noqa: PLR0913 - each is a flag

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from app.compression.low_rank import Spectrum, most_rank
+from app.compression.low_rank import Spectrum, balanced, most_rank
 from app.encoding import Array
 
 
@@ -64,3 +64,16 @@ def test_a_rank_must_save_something(rows: int, columns: int, share: float, most:
     assert most * (rows + columns) <= share * rows * columns
     if share == 1:
         assert most * (rows + columns) < rows * columns <= (most + 1) * (rows + columns)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3, 5, 8, 12, 64])
+def test_a_balanced_order_has_every_column_once(rank: int) -> None:
+    assert sorted(balanced(rank)) == list(range(rank))
+
+
+def test_subvectors_of_a_balanced_order_have_alike_products() -> None:
+    assert balanced(8) == [0, 7, 3, 4, 1, 6, 2, 5]
+    energies = 2.0 ** -np.arange(64)
+    for length in (2, 4, 8, 16):
+        products = np.log2(energies[balanced(64)]).reshape(-1, length).sum(axis=1)
+        assert products.min() == products.max()

@@ -11,7 +11,7 @@ from loadtest.compression.long_tail_report import long_tail_table
 RECIPES = """
 [[recipes]]
 name = "pq"
-steps = [{ technique = "product_quantize_tables", subvector = 8, clusters = 16, min_rows = 100 }]
+steps = [{ technique = "product_quantize_tables", subvector = 8, clusters = 16, min_rows = LARGE_ROWS }]
 """
 PLAN = LongTail(
     items=400,
@@ -49,10 +49,10 @@ def test_the_baseline_learns_and_the_variant_is_judged(found: dict[str, Any]) ->
     assert baseline["outcome"] == "baseline"
     assert pq["bytes"] < baseline["bytes"]
     assert pq["auc_kept"]["low"] < pq["auc_kept"]["value"]
-    table, kept, artifact = found["bars"]
-    assert table["value"] == pq["table_bytes"] / baseline["table_bytes"]
-    assert kept["value"] == pq["auc_kept"]["low"]
-    assert artifact["value"] in {1.0, pq["smaller"]}
+    keeps = pq["auc_kept"]["low"] >= 0.997
+    table, artifact = (one["value"] for one in found["bars"])
+    assert table == (baseline["table_bytes"] / pq["table_bytes"] if keeps else 1)
+    assert artifact == (pq["smaller"] if keeps else 1)
 
 
 def test_a_table_is_all_that_took_its_place(home: Path, found: dict[str, Any]) -> None:
@@ -78,6 +78,10 @@ def test_what_the_folder_holds_is_used_again_and_anew_it_is_the_same(
     assert figures(measure(PLAN, home)) == figures(found)
     assert checkpoint.stat().st_mtime_ns == before
     assert figures(measure(PLAN, tmp_path)) == figures(found)
+
+
+def test_variants_of_other_recipes_are_not_shown(home: Path, found: dict[str, Any]) -> None:
+    assert measure(replace(PLAN, recipes=""), home)["variants"].keys() == {"baseline"}
 
 
 def test_a_step_that_fails_is_quoted(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 from app.compression.folded_layers import fold_layers, view_of
 from app.compression.frequency import row_frequencies
 from app.compression.graph import remove_unused
-from app.compression.low_rank import Spectrum, most_rank
+from app.compression.low_rank import Spectrum, balanced, most_rank
 from app.compression.tables import Lookup, Table, find_tables, replace_table
 from app.compression.technique import Technique, TechniqueConfig, without_tables
 from app.compression.workshop import Workshop
@@ -54,7 +54,8 @@ def apply(model: onnx.ModelProto, config: FactorTablesConfig, workshop: Workshop
         spectrum = Spectrum.of(_moment(table, config, rows))
         rank = config.rank or spectrum.rank(config.energy)
         if rank <= most_rank(table.rows, table.dimension):
-            _replace(copy, table, spectrum.directions[:, :rank], workshop)
+            # In whatever order narrow columns stand, the product is the same; product quantization may follow.
+            _replace(copy, table, spectrum.directions[:, balanced(rank)], workshop)
             widened.update(lookup.output for lookup in table.lookups)
     if not widened:
         raise CompressionFailed(
