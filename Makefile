@@ -23,9 +23,14 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Two files of tests at a time, in the order of their names: long ones would otherwise be left for the end.
-test: check
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+# Two files of tests at a time, in the order that tests/conftest.py gives them: a long one at the end would leave a
+# processor idle. Types are checked beside the tests.
+test: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	@$(BIN)/mypy & types=$$!; \
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS); tests=$$?; \
+	wait $$types && exit $$tests
 
 # Our own service alone, about 5 minutes.
 loadtest: setup

@@ -13,6 +13,7 @@
     |-- AdminClosed                  403 admin_closed
     |-- MethodNotAllowed             405 method_not_allowed
     |-- Conflict                     409 conflict
+    |-- RequestTimeout               408 request_timeout
     |-- BodyTooLarge                 413 body_too_large
     |-- Overloaded                   429 overloaded
     |-- NotReady                     503 not_ready
@@ -117,6 +118,13 @@ class Conflict(ServiceError):
 
     code = "conflict"
     status = 409
+
+
+class RequestTimeout(ServiceError):
+    """The client took too long to send its request."""
+
+    code = "request_timeout"
+    status = 408
 
 
 class BodyTooLarge(ServiceError):

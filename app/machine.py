@@ -1,5 +1,6 @@
 """The machine that figures are taken on: what its processor can do decides which int8 kernels run, and how exact."""
 
+import ctypes
 import os
 import platform
 from functools import cache
@@ -39,6 +40,13 @@ def usable_cores() -> int:
         if quota != "max":
             cores = min(cores, int(quota) // int(period))
     return max(1, cores)
+
+
+def give_back() -> None:
+    """Give freed memory back to the system, where the C library can (glibc): see _MALLOC in app/supervisor.py."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def int8_saturates(machine: Machine) -> bool:

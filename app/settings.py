@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=0.5, description="How often a worker looks for newly activated versions."
     )
+    client_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=60.0,
+        description="How long a client may take to send a request, or to read what it was answered.",
+    )
     drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=10.0, description="How long requests under way may take to end after SIGTERM."
     )

@@ -16,7 +16,7 @@ from loadtest.memory import MemoryPlan, measure_memory
 from loadtest.other_generators import reach
 from loadtest.ourselves import cold_starts, run_scenarios
 from loadtest.overload import AUTO, BASELINE, OverloadPlan, measure_overload
-from loadtest.prepare import BENCH, Prepared, place_of, prepare
+from loadtest.prepare import BENCH, LADDER, Prepared, place_of, prepare
 from loadtest.recompression import RecompressionPlan, measure_recompression
 from loadtest.results import write
 from loadtest.scenarios import MIX, ONE_HUNDRED, SHORT, soak
@@ -65,7 +65,7 @@ def long(
 
 @app.command()
 def overload(
-    model: Model = _DEMO,
+    model: Model = LADDER,
     one: Annotated[
         str, typer.Option(help="The second form's variant; `auto`: the ladder's own choice.")
     ] = AUTO,

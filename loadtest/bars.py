@@ -36,6 +36,12 @@ OVERLOAD_IN_TIME = Bar(
 )
 OVERLOAD_P99 = Bar("three times the capacity: p99 of what was answered", 25.0, "ms")
 OVERLOAD_REJECTION = Bar("three times the capacity: the longest rejection", 10.0, "ms")
+OVERLOAD_NDCG = Bar(
+    "effective NDCG@10 of the ladder over the better of the other forms, least of the loads too high for them",
+    1.0,
+    "x",
+    at_least=True,
+)
 OVERLOAD_FAILURES = Bar("three times the capacity: neither answered rightly nor rejected", 0)
 
 SWAPS_COUNT = Bar("hot swaps under load: taken up", 1000, at_least=True)

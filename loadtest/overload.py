@@ -18,10 +18,12 @@ from rich.console import Console
 from loadtest.bars import (
     OVERLOAD_FAILURES,
     OVERLOAD_IN_TIME,
+    OVERLOAD_NDCG,
     OVERLOAD_P99,
     OVERLOAD_REJECTION,
     Bar,
     failures_of,
+    ratio,
 )
 from loadtest.measure import Load, Material, as_json, run
 from loadtest.peers.ours import asking
@@ -42,6 +44,7 @@ from loadtest.service import (
 
 AUTO, BASELINE = "auto", "baseline"
 FP32, ONE, LADDER = "fp32 only", "one variant only", "ladder"
+_ANSWERED = 0.99
 REJECTIONS = ("429", "503", "504")
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -106,7 +109,7 @@ def measure_overload(
         "capacities": capacities,
         "curve": curve,
         "at_the_bar": bar,
-        "bars": judged(bar[LADDER]) if bar else [],
+        "bars": [*(judged(bar[LADDER]) if bar else []), judged_curve(curve)],
     }
 
 
@@ -171,6 +174,21 @@ def judged(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         (OVERLOAD_FAILURES, failures_of(failed)),
     )
     return [bar.judged(value) for bar, value in figures]
+
+
+def judged_curve(curve: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the ladder gains: at each load that neither other form can answer, its effective NDCG@10 over theirs."""
+    gains = []
+    for load in sorted({one["load"] for one in curve}):
+        forms = {one["form"]: one for one in curve if one["load"] == load}
+        others = [one for form, one in forms.items() if form != LADDER]
+        if max(one["in_time_share"] for one in others) >= _ANSWERED:
+            continue
+        worth = [one["effective_ndcg_at_10"] for one in others]
+        best = None if None in worth else max(worth)
+        gains.append(ratio(forms[LADDER]["effective_ndcg_at_10"], best))
+    unmeasured = not gains or None in gains
+    return OVERLOAD_NDCG.judged(None if unmeasured else min(one for one in gains if one is not None))
 
 
 def _rejected(samples: Samples, took: np.ndarray, status: int) -> dict[str, Any]:

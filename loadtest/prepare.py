@@ -1,7 +1,7 @@
 """The model under test as plain files: a graph and the encoded catalog, taken out of a store, for peers and the truth.
 
 Every server then ranks with the same graph and the same features; what differs is how it serves. The benchmark's own
-model is trained and compressed here when it is first needed, by the command line, as anybody would do it.
+models are trained and compressed here when they are first needed, by the command line, as anybody would do it.
 """
 
 import json
@@ -15,8 +15,8 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / ".cache" / "loadtest"
 SLIMRANK = ROOT / ".venv" / "bin" / "slimrank"
-BENCH = "bench"
-_BENCH_CARD = Path(__file__).parent / "models" / BENCH
+BENCH, LADDER = "bench", "ladder"
+_OWN_CARDS = Path(__file__).parent / "models"
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Prepared:
 
 
 def place_of(model: str) -> Place:
-    """The benchmark's own model in a store of its own, made first if need be; any other in the project's store."""
-    if model != BENCH:
+    """One of the benchmark's own models in a store of their own, made first if need be; any other in the project's."""
+    if not (_OWN_CARDS / model / "model.toml").is_file():
         return Place(model, ROOT / "models", ROOT / "store")
-    place = Place(BENCH, WORK / "models", WORK / "store")
-    _make_bench(place)
+    place = Place(model, WORK / "models", WORK / "store")
+    _make_own(place)
     return place
 
 
@@ -82,18 +82,19 @@ def prepare(place: Place, variant: str, work: Path = WORK) -> Prepared:
     return Prepared(target, variant, place)
 
 
-def _make_bench(place: Place) -> None:
+def _make_own(place: Place) -> None:
     """Train once; then compress, which makes only what is not up to date."""
-    folder = place.models / BENCH
-    written = {path.name: path.read_text() for path in _BENCH_CARD.iterdir() if path.is_file()}
+    model, folder = place.model, place.models / place.model
+    card = _OWN_CARDS / model
+    written = {path.name: path.read_text() for path in card.iterdir() if path.is_file()}
     old = {name: (folder / name).read_text() for name in written if (folder / name).exists()}
     if written != old or not (folder / "checkpoint.safetensors").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name, text in written.items():
             (folder / name).write_text(text)
-        run_slimrank("train", BENCH, "--models", place.models)
-    run_slimrank("compress", BENCH, "--models", place.models, "--store", place.store)
+        run_slimrank("train", model, "--models", place.models)
+    run_slimrank("compress", model, "--models", place.models, "--store", place.store)
 
 
 def run_slimrank(*arguments: object) -> None:

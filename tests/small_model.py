@@ -97,6 +97,11 @@ class SmallModel:
         return compress(NAME, Selection(recipes, force=force), site, lambda done, what: None)
 
 
+def made_small_model(folder: Path) -> SmallModel:
+    """The model that `make_small_model` has made there."""
+    return SmallModel(folder / "models", folder / "store", folder / "cache")
+
+
 def make_small_model(folder: Path, card: str = CARD) -> SmallModel:
     """Train the card's model, compress it, and publish everything, below an empty folder."""
     small = trained_small_model(folder, card)
@@ -111,4 +116,4 @@ def trained_small_model(folder: Path, card: str = CARD) -> SmallModel:
     (home / "model.toml").write_text(card)
     checked, place = read_card(home), Place(folder / "cache", home)
     save(train(checked, place, lambda done, what: None), checked, home)
-    return SmallModel(folder / "models", folder / "store", folder / "cache")
+    return made_small_model(folder)

@@ -147,8 +147,11 @@ def text(name: str, content: bytes) -> Damage:
         (array("item.image", [[0, 1, 0]] * 3, np.float32), "feature 'image' has the wrong shape"),
         (array("user.history", [[0, 0]] * 2, np.int64), "feature 'history' has the wrong shape"),
         (array("user.user_id", [1], np.int64), "feature 'user_id' has the wrong shape or type"),
-        (text("items.json", b'{"ids": ["a", "b", "a"], "display": {}}'), "names an item or a user twice"),
-        (text("users.json", b'{"ids": ["a", "a"]}'), "names an item or a user twice"),
+        (
+            text("items.json", b'{"ids": ["a", "b", "a"], "display": {}}'),
+            "items or users: an id is named twice",
+        ),
+        (text("users.json", b'{"ids": ["a", "a"]}'), "items or users: an id is named twice"),
         (text("items.json", b'{"ids": ["a", "b", "c"], "display": {"x": [1]}}'), "one value per item"),
         (array("seen.offsets", [0, 2], np.int64), "seen items do not fit its users"),
         (array("seen.offsets", [0, 0, 1], np.int64), "seen items do not fit its users"),

@@ -25,6 +25,7 @@ from app.errors import (
     NotFound,
     NotReady,
     Overloaded,
+    RequestTimeout,
     ServiceError,
     Unauthorized,
     is_expected,
@@ -118,7 +119,7 @@ def error_headers(error: ServiceError) -> list[tuple[bytes, bytes]]:
         return [(b"retry-after", _RETRY_AFTER_SECONDS)]
     if isinstance(error, Unauthorized):
         return [(b"www-authenticate", b"Bearer")]
-    if isinstance(error, BodyTooLarge):
+    if isinstance(error, BodyTooLarge | RequestTimeout):
         # The rest of the body is not read: the connection cannot be used again.
         return [(b"connection", b"close")]
     return []

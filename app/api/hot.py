@@ -8,14 +8,16 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from app.api.body import decode
 from app.api.envelope import error_headers, error_payload
-from app.errors import InvalidInput, ServiceError, is_expected
+from app.api.known_heads import Route
+from app.errors import DeadlineExceeded, InvalidInput, ServiceError, is_expected
+from app.serving.early import check_unread
 from app.serving.metrics import Metrics
 from app.serving.observation import Observation
 from app.serving.query import Query, RankedItem, Ranking
@@ -57,6 +59,17 @@ class RankRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     deadline_ms: DeadlineMs | None = None
 
 
+class _RankIds(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A RankRequest whose candidates are ids and nothing else: the usual case, and its types are checked in C."""
+
+    candidates: list[str]
+    user: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+    k: K | None = None
+    variant: Variant = "auto"
+    deadline_ms: DeadlineMs | None = None
+
+
 class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """For whom to rank the whole catalog."""
 
@@ -93,11 +106,11 @@ class _Answer(msgspec.Struct, gc=False):
     timing_ms: _TimingMs
 
 
+_RANK_IDS = msgspec.json.Decoder(_RankIds)
 _RANK = msgspec.json.Decoder(RankRequest)
 _RECOMMEND = msgspec.json.Decoder(RecommendRequest)
 _ENCODE = msgspec.json.Encoder().encode
 
-Route = Literal["rank", "recommend"]
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -130,8 +143,12 @@ class Hot:
         started = time.perf_counter()
         try:
             model = self._registry.get(ask.model)
+            if ask.route == "rank":
+                check_unread(model, ask.body, ask.received, self._deadline_ms)
             query = self._query(ask)
             observation.variant = query.variant
+            if query.candidates and isinstance(query.candidates, list):
+                model.load.note_size(len(query.candidates), len(ask.body))
             begun = begin(model, query)
             work = time.perf_counter() - started
             score(begun, partial(self._scored, ask, observation, begun, work), ask.gone)
@@ -146,6 +163,8 @@ class Hot:
         self, ask: Ask, observation: Observation, begun: Begun, work: float, outcome: Outcome
     ) -> None:
         if isinstance(outcome, Exception):
+            if isinstance(outcome, DeadlineExceeded):
+                begun.model.engine.admission.note_end(begun.query.deadline)
             self._fail(ask, observation, outcome)
             return
         started = time.perf_counter()
@@ -172,18 +191,7 @@ class Hot:
 
     def _query(self, ask: Ask) -> Query:
         if ask.route == "rank":
-            body = decode(ask.body, _RANK)
-            candidates = body.candidates
-            if isinstance(candidates, list) and len(set(map(type, candidates))) > 1:
-                raise InvalidInput("candidates: all must be ids, or all must be objects", field="candidates")
-            return Query(
-                user=body.user,
-                context=body.context,
-                candidates=candidates,  # type: ignore[arg-type]  # one kind of elements, as was just checked
-                k=body.k,
-                variant=body.variant,
-                deadline=self._deadline(ask, body.deadline_ms),
-            )
+            return self._rank_query(ask)
         wanted = decode(ask.body, _RECOMMEND)
         return Query(
             user=wanted.user,
@@ -194,6 +202,26 @@ class Hot:
             deadline=self._deadline(ask, wanted.deadline_ms),
             exclude=wanted.exclude,
             exclude_seen=wanted.exclude_seen,
+        )
+
+    def _rank_query(self, ask: Ask) -> Query:
+        body: RankRequest | _RankIds
+        try:
+            body = _RANK_IDS.decode(ask.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            body = decode(ask.body, _RANK)  # another form of candidates, or a mistake that this names
+        candidates = body.candidates
+        are_texts = type(body) is _RankIds
+        if not are_texts and isinstance(candidates, list) and len(set(map(type, candidates))) > 1:
+            raise InvalidInput("candidates: all must be ids, or all must be objects", field="candidates")
+        return Query(
+            user=body.user,
+            context=body.context,
+            candidates=candidates,  # type: ignore[arg-type]  # one kind of elements, as was just checked
+            k=body.k,
+            variant=body.variant,
+            deadline=self._deadline(ask, body.deadline_ms),
+            are_texts=are_texts,
         )
 
     def _deadline(self, ask: Ask, deadline_ms: float | None) -> float:

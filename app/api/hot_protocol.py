@@ -15,9 +15,10 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.api.envelope import REQUEST_ID, announces_more, error_headers, error_payload, too_large
-from app.api.hot import Ask, Headers, Hot, Route
-from app.api.protocol import BoundedProtocol
-from app.errors import NotReady
+from app.api.hot import Ask, Headers, Hot
+from app.api.known_heads import KnownHead, KnownHeads, Route
+from app.api.protocol import TOO_SLOW, BoundedProtocol
+from app.errors import NotReady, RequestTimeout, ServiceError
 
 _HOT = re.compile(rb"/v1/models/([A-Za-z0-9._-]{1,64})/(rank|recommend)")
 # Ids of requests that bring none: of this process, and numbered.
@@ -31,12 +32,13 @@ _ROUTES: dict[bytes, Route] = {b"rank": "rank", b"recommend": "recommend"}
 class HotProtocol(BoundedProtocol):
     """HTTP with a short way for hot requests."""
 
-    _heads: ClassVar[dict[int, object]] = {}
+    _heads: ClassVar[dict[object, object]] = {}
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         application = cast(FastAPI, self.config.app)
         self.hot: Hot = application.state.hot
+        self._known_heads: KnownHeads = application.state.known_heads
         self._max_body_bytes: int = application.state.service.settings.max_body_bytes
         self._read_at = 0.0
         self._rests_since = _BUSY
@@ -44,7 +46,18 @@ class HotProtocol(BoundedProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
         self._read_at = time.perf_counter()
+        if not self._is_between_requests():
+            super().data_received(data)
+            return
+        known = self._known_heads.find(data)
+        if known is not None:
+            self._answer_known(known, data)
+            return
+        before: object = self.cycle
         super().data_received(data)
+        cycle: object = self.cycle
+        if cycle is not before and isinstance(cycle, HotCycle) and cycle.is_whole_and_usual:
+            self._known_heads.learn(data, cycle.model, cycle.route, len(cycle.body))
 
     def on_headers_complete(self) -> None:
         """The head is there: which way does the request go?"""
@@ -61,7 +74,9 @@ class HotProtocol(BoundedProtocol):
             elif name == b"x-request-id":
                 given = value.decode("latin-1")
                 request_id = given if REQUEST_ID.fullmatch(given) else ""
-        cycle = HotCycle(self, model.decode(), _ROUTES[route], request_id or f"{_OURS}{next(_NUMBERS):08x}")
+        cycle = HotCycle(
+            self, model.decode(), _ROUTES[route], request_id, keeps_alive=self.parser.should_keep_alive()
+        )
         self.cycle = cast(Any, cycle)
         if announces_more(length.decode("latin-1"), self._max_body_bytes):
             cycle.refuse_large(self._max_body_bytes)
@@ -80,22 +95,24 @@ class HotProtocol(BoundedProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._incomplete_since = None
         cycle: object = self.cycle
         if not isinstance(cycle, HotCycle):
             super().on_message_complete()
         elif not cycle.response_complete:
             cycle.begin(self._read_at)
 
-    def plain_head(self, status: int) -> bytes:
-        """The head of most answers, made once for each second's date."""
+    def head(self, status: int, headers: Headers) -> bytes:
+        """The head of an answer that leaves the connection open, made once for each second's date."""
         defaults = self.server_state.default_headers
         kept = HotProtocol._heads
-        if kept.get(-1) is not defaults:  # uvicorn makes a new list every second
+        if kept.get(None) is not defaults:  # uvicorn makes a new list every second
             kept.clear()
-            kept[-1] = defaults
-        found = kept.get(status)
+            kept[None] = defaults
+        which = status, *headers
+        found = kept.get(which)
         if found is None:
-            found = kept[status] = _head_of(status, defaults)
+            found = kept[which] = _head_of(status, [*defaults, *headers])
         return cast(bytes, found)
 
     def on_response_complete(self) -> None:
@@ -124,9 +141,14 @@ class HotProtocol(BoundedProtocol):
         """Tell a hot request that is still here that the service ends."""
         cycle: object = self.cycle
         if isinstance(cycle, HotCycle) and not cycle.response_complete:
-            error = NotReady("the service is ending")
-            self.hot.refuse(cycle.model, time.perf_counter(), error)
-            cycle.respond(error.status, error_payload(error), error_headers(error))
+            cycle.refuse(NotReady("the service is ending"))
+
+    def end_incomplete(self) -> None:
+        """Tell a hot request whose body does not come."""
+        cycle: object = self.cycle
+        if isinstance(cycle, HotCycle) and cycle.more_body and not cycle.response_complete:
+            cycle.refuse(RequestTimeout(TOO_SLOW))
+        super().end_incomplete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, and with it the timer."""
@@ -140,6 +162,26 @@ class HotProtocol(BoundedProtocol):
 
     def _look_again_in(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _is_between_requests(self) -> bool:
+        """Whether the next byte begins a request, and nothing is left of those before."""
+        cycle = self.cycle
+        return (
+            (cycle is None or (cycle.response_complete and not cycle.more_body))
+            and self._head_bytes is None
+            and not self.pipeline
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+        )
+
+    def _answer_known(self, known: KnownHead, data: bytes) -> None:
+        """What the parser would lead to for this head."""
+        self._rests_since = _BUSY
+        self._incomplete_since = None
+        cycle = HotCycle(self, known.model, known.route, "", keeps_alive=True)
+        cycle.body = data[known.body_at :]
+        self.cycle = cast(Any, cycle)
+        cycle.begin(self._read_at)
 
     def _is_plain(self) -> bool:
         parser = self.parser
@@ -172,22 +214,31 @@ class HotCycle:
     """One hot request and its answer; what HttpToolsProtocol asks of a cycle, and no more."""
 
     __slots__ = (
-        *("_hot", "_protocol", "body", "disconnected", "keep_alive", "model", "more_body"),
+        *("_hot", "_protocol", "body", "disconnected", "keep_alive", "may_be_known", "model", "more_body"),
         *("request_id", "response_complete", "route"),
     )
     message_event: _Event = _NobodyWaits()
 
-    def __init__(self, protocol: HotProtocol, model: str, route: Route, request_id: str) -> None:
+    def __init__(
+        self, protocol: HotProtocol, model: str, route: Route, request_id: str, *, keeps_alive: bool
+    ) -> None:
+        """`request_id` is the client's; empty: it has one of ours."""
         self._protocol = protocol
         self._hot = protocol.hot
         self.model = model
         self.route = route
-        self.body = bytearray()
+        self.body: bytes | bytearray = bytearray()
         self.more_body = True
-        self.keep_alive = protocol.parser.should_keep_alive()
+        self.keep_alive = keeps_alive
         self.disconnected = False
         self.response_complete = False
-        self.request_id = request_id
+        self.may_be_known = keeps_alive and not request_id
+        self.request_id = request_id or f"{_OURS}{next(_NUMBERS):08x}"
+
+    @property
+    def is_whole_and_usual(self) -> bool:
+        """Whether all of it has come, and nothing in its head is its own."""
+        return self.may_be_known and not self.more_body
 
     def begin(self, received: float) -> None:
         """The body is whole: have it answered."""
@@ -197,7 +248,10 @@ class HotCycle:
 
     def refuse_large(self, most: int) -> None:
         """Refuse a body that is larger than the service takes, before all of it has come."""
-        error = too_large(most)
+        self.refuse(too_large(most))
+
+    def refuse(self, error: ServiceError) -> None:
+        """Answer with an error what has not come to the ranker."""
         self._hot.refuse(self.model, time.perf_counter(), error)
         self.respond(error.status, error_payload(error), error_headers(error))
 
@@ -206,8 +260,7 @@ class HotCycle:
         if self.response_complete or self.disconnected:
             return
         protocol = self._protocol
-        plain = not headers and self.keep_alive
-        head = protocol.plain_head(status) if plain else self._head(status, headers)
+        head = self._head(status, headers)
         protocol.transport.write(
             b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
             % (head, self.request_id.encode(), len(payload), payload)
@@ -218,13 +271,12 @@ class HotCycle:
         protocol.on_response_complete()
 
     def _head(self, status: int, headers: Headers) -> bytes:
-        """The head of an answer that is not like most."""
-        lines = [*self._protocol.server_state.default_headers, *headers]
         closes = any(name == b"connection" for name, _ in headers)
-        if not self.keep_alive and not closes:
-            lines.append((b"connection", b"close"))
-        self.keep_alive = self.keep_alive and not closes
-        return _head_of(status, lines)
+        if self.keep_alive and not closes:
+            return self._protocol.head(status, headers)
+        self.keep_alive = False
+        lines = [*self._protocol.server_state.default_headers, *headers]
+        return _head_of(status, lines if closes else [*lines, (b"connection", b"close")])
 
     def _is_gone(self) -> bool:
         return self.disconnected or self._protocol.transport.is_closing()

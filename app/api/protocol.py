@@ -1,14 +1,21 @@
-"""HTTP as uvicorn speaks it, with one bound that it does not have: on the bytes before a request's body."""
+"""HTTP as uvicorn speaks it, with bounds that it does not have: on the bytes before a request's body, and on how long a
+client may take to send a request and to read its answer."""
 
+import asyncio
+import time
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.api.envelope import error_payload
+from app.errors import RequestTimeout
+
+TOO_SLOW = "the request did not come in time; send it in one go"
 MAX_HEAD_BYTES = 64 * 1024
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses a request whose path and headers do not end.
+    """Refuses a request whose path and headers do not end, and clients that keep it waiting.
 
     The parser joins the pieces of a header as they come, so that one without an end takes ever more memory and time.
     What came in one piece with the request's first byte is not counted: it may hold the body of an earlier request.
@@ -18,6 +25,43 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._head_bytes: int | None = None  # None: no head has begun that has not ended
         self._begun_now = False
+        self._incomplete_since: float | None = None
+        self._unread_since: float | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """A client is there; its first request is awaited."""
+        super().connection_made(transport)
+        self._incomplete_since = time.monotonic()
+
+    def end_if_slow(self, now: float, seconds: float) -> None:
+        """End the connection when its client has been sending a request, or not reading, for longer than this.
+
+        `now` is on the clock of time.monotonic(). To be called about once a second.
+        """
+        if not self.transport.get_write_buffer_size():
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = now
+        elif now - self._unread_since > seconds:
+            self.transport.abort()
+            return
+        if self._incomplete_since is not None and now - self._incomplete_since > seconds:
+            self.end_incomplete()
+
+    def end_incomplete(self) -> None:
+        """The request that is coming has taken too long; what is answered before it is not disturbed."""
+        answered: bool = self.cycle is None or self.cycle.response_complete
+        if self._head_bytes is not None and not answered:
+            return
+        if self._head_bytes is not None:
+            error = RequestTimeout(TOO_SLOW)
+            payload = error_payload(error)
+            lines = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d" % len(
+                payload
+            )
+            self.transport.write(b"%b%b\r\n\r\n%b" % (STATUS_LINE[error.status], lines, payload))
+        self._incomplete_since = None
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
@@ -35,11 +79,17 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._head_bytes = 0
         self._begun_now = True
+        self._incomplete_since = time.monotonic()
 
     def on_headers_complete(self) -> None:
         """It has ended."""
         self.end_of_head()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._incomplete_since = None
+        super().on_message_complete()
 
     def end_of_head(self) -> None:
         """Stop counting: what follows is a body, which others bound."""

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,11 +21,16 @@ from app.api.hot_protocol import HotProtocol
 from app.api.protocol import BoundedProtocol
 from app.errors import ServiceError
 from app.lifeline import end_with_parent
+from app.machine import give_back
 from app.settings import Settings
 
 # Longer than the idle time-out of common load balancers (60 s): else they send on a connection that is just closing.
 _KEEP_ALIVE_SECONDS = 65
 _CLOSE_UP_SECONDS = 2
+_TICKS_A_SECOND = 10
+# A thread that loads a version or scores for a shadow may hold Python for so long while requests wait. The default is
+# 5 ms, longer than most of them take; while only one thread has work nothing is switched.
+_SWITCH_SECONDS = 0.0005
 
 
 def run_worker(create_app: Callable[[Settings], FastAPI]) -> None:
@@ -37,6 +43,7 @@ def run_worker(create_app: Callable[[Settings], FastAPI]) -> None:
     parser.add_argument("--parent", type=int, required=True, help="Drain and end when this process ends.")
     arguments = parser.parse_args()
     end_with_parent(arguments.parent, signal.SIGTERM)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     logging.basicConfig(format=f"%(asctime)s worker {os.getpid()}: %(message)s", level=logging.INFO)
     settings = Settings()
     try:
@@ -68,12 +75,23 @@ class Server(uvicorn.Server):
         )
         self._app = app
         self._drain_seconds = settings.drain_seconds
+        self._client_seconds = settings.client_seconds
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; once in a second connections are looked at, instead of a timer for each request."""
+        if counter % _TICKS_A_SECOND == 0:
+            now = time.monotonic()
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, BoundedProtocol):
+                    connection.end_if_slow(now, self._client_seconds)
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then leave everything loaded so far out of garbage collections: a full one takes tens of ms."""
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
+        give_back()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain; hot requests that are not whole by then are told that the service ends, as tasks are."""

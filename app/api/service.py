@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from app.api import activation, compress, health, jobs, metrics, models, page, rank
 from app.api.envelope import Envelope, add_error_handlers
 from app.api.hot import Hot
+from app.api.known_heads import KnownHeads
 from app.api.state import Service
 from app.jobs import QUEUE_FILE, JobQueue
 from app.serving.metrics import Metrics
@@ -36,6 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.draining = False
     service = app.state.service = _service(settings)
+    app.state.known_heads = KnownHeads()
     app.state.hot = Hot(settings, service.registry, service.metrics)
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
     add_error_handlers(app)

@@ -15,6 +15,12 @@ _LEAST_ERROR, _MOST_ERROR = 0.5, 4.0
 _WORTH_LEARNING_SECONDS = 0.0005
 _TRY_AGAIN_SECONDS = 0.25
 """A graph that has not run for so long is tried whatever is predicted: else an error would never be corrected."""
+_LEAST_MARGIN, _MOST_MARGIN = 1.1, 3.0
+_MARGIN_UP, _MARGIN_DOWN = 0.05, 0.00025
+"""A wait counts for more than is predicted, as much as it takes that about one in two hundred answers is late: each of
+those widens the margin by what the others narrow it. (A mean alone would be exceeded half of the time.)"""
+_SHEDS_SECONDS = 0.1
+_LOOKED_AT_FOR_EACH = 16
 
 
 class Admission:
@@ -24,39 +30,71 @@ class Admission:
         self._batcher = batcher
         self._max_queue = max_queue
         self._error = 1.0
+        self._sheds_until = float("-inf")
+        self._refused = 0
+        self._wait_margin = 1.5
         self.request_seconds = 0.0002
         """What a request takes of the event loop, besides its run; learned."""
 
-    def seconds(self, lane: Lane, rows: int) -> float:
-        """Predicted seconds until the answer to a request of so many rows."""
+    def seconds(self, lane: Lane, rows: int, wait_margin: float = 1.0) -> float:
+        """Predicted seconds until the answer to a request of so many rows, from now on; right on the average."""
         cost = lane.cost.seconds(rows)
-        loop = (self._batcher.depth + 1) * self.request_seconds
-        return self._error * (self._batcher.wait_seconds(cost) + cost + loop)
+        batcher = self._batcher
+        wait = batcher.wait_seconds(cost) + batcher.depth * self.request_seconds
+        return self._error * (wait_margin * wait + cost + self.request_seconds)
+
+    def seconds_alone(self, lane: Lane, rows: int) -> float:
+        """The same, if nothing were before it."""
+        return self._error * (lane.cost.seconds(rows) + self.request_seconds)
 
     def meets(self, lane: Lane, rows: int, deadline: float) -> bool:
-        """Whether it should be ready in time."""
-        return time.perf_counter() + self.seconds(lane, rows) <= deadline
+        """Whether it should be ready in time, with something to spare."""
+        lag = self._batcher.lag_seconds
+        return time.perf_counter() + lag + self.seconds(lane, rows, self._wait_margin) <= deadline
 
     def check(self, lane: Lane, rows: int, deadline: float) -> float:
         """Predicted seconds of a request that is let in. Raises Overloaded or DeadlineExceeded for another."""
-        if self._batcher.depth >= self._max_queue:
-            self._batcher.forget_gone()
-            if self._batcher.depth >= self._max_queue:
-                raise Overloaded(f"{self._max_queue} requests are waiting already; try again later")
         now = time.perf_counter()
         left = deadline - now
-        predicted = self.seconds(lane, rows)
-        if predicted <= left:
-            return predicted
         if left <= 0:
             raise DeadlineExceeded("the deadline passed before the request was encoded; nothing was computed")
-        if self._batcher.idle and now - lane.last_run >= _TRY_AGAIN_SECONDS:
-            return predicted
-        alone = lane.cost.seconds(rows) + self.request_seconds
-        told = f"the answer would take about {predicted * 1e3:.3g} ms, and {left * 1e3:.3g} ms are left"
-        if alone > left:
-            raise DeadlineExceeded(f"{told}; ask for fewer candidates or allow more time")
-        raise Overloaded(f"{told}; try again later")
+        if not (self._batcher.idle and now - lane.last_run >= _TRY_AGAIN_SECONDS):
+            alone = self.seconds_alone(lane, rows)
+            if alone > left:
+                raise DeadlineExceeded(f"{_told(alone, left)}; ask for fewer candidates or allow more time")
+            self.check_queue(lane, rows, deadline)
+        return self.seconds(lane, rows)
+
+    def check_queue(self, lane: Lane, rows: int, deadline: float) -> None:
+        """Raises Overloaded for a request that cannot be answered in time because of those before it."""
+        batcher, now = self._batcher, time.perf_counter()
+        if batcher.depth >= self._max_queue:
+            self._forget_gone()
+            if batcher.depth >= self._max_queue:
+                self._sheds_until = now + _SHEDS_SECONDS
+                raise Overloaded(f"{self._max_queue} requests are waiting already; try again later")
+        if batcher.idle or self.meets(lane, rows, deadline):
+            return
+        self._sheds_until = now + _SHEDS_SECONDS
+        predicted = batcher.lag_seconds + self.seconds(lane, rows, self._wait_margin)
+        raise Overloaded(f"{_told(predicted, deadline - now)}; try again later")
+
+    def sheds(self, now: float) -> bool:
+        """Whether a request was refused a moment ago because of others."""
+        return now < self._sheds_until
+
+    def _forget_gone(self) -> None:
+        """Now and then: to look through the whole queue for each refusal would be most of the work of an overload."""
+        self._refused += 1
+        if self._refused * _LOOKED_AT_FOR_EACH >= self._max_queue:
+            self._refused = 0
+            self._batcher.forget_gone()
+
+    def note_end(self, deadline: float) -> None:
+        """Learn from a request that was let in and has its scores, or did not get them in time."""
+        late = time.perf_counter() + self._batcher.lag_seconds > deadline
+        margin = self._wait_margin + (_MARGIN_UP if late else -_MARGIN_DOWN)
+        self._wait_margin = min(max(margin, _LEAST_MARGIN), _MOST_MARGIN)
 
     def note(self, predicted: float, taken: float) -> None:
         """Learn from a request that was scored: what was predicted, and what it took."""
@@ -68,3 +106,7 @@ class Admission:
     def note_work(self, seconds: float) -> None:
         """Learn from what the event loop did for one request."""
         self.request_seconds += _STEP * (seconds - self.request_seconds)
+
+
+def _told(predicted: float, left: float) -> str:
+    return f"the answer would take about {predicted * 1e3:.3g} ms, and {left * 1e3:.3g} ms are left"

@@ -27,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 TURN_SECONDS = 0.005
 """How long one request may have a worker to itself while others wait."""
 _LOOK_AHEAD = 64
+_LAG_STEP = 0.1
 
 
 class Batcher:
@@ -45,6 +46,10 @@ class Batcher:
         self._busy_until = 0.0
         self._long_seconds = 0.0
         self._short_seconds = 0.0
+        self._left_at = 0.0
+        self._held_seconds = 0.0
+        self.lag_seconds = 0.0
+        """How long what comes now may have waited to be read: a turn of the event loop while there is work, else 0."""
 
     @property
     def depth(self) -> int:
@@ -106,9 +111,11 @@ class Batcher:
 
     def _turn(self) -> None:
         """One run: here if it is quick, else in the thread."""
+        self._note_lag()
         taken = self._take()
         if not taken:
             self._busy = False
+            self._left_at = self.lag_seconds = 0.0
             return
         lane = taken[0].lane
         # A request that has others with it is whole; one alone may be cut.
@@ -120,8 +127,11 @@ class Batcher:
         self._busy_until = started + expected
         self._running = taken
         if expected <= self._inline_seconds:
-            self._ended(taken, _run(lane, parts), time.perf_counter() - started)
+            outcomes = _run(lane, parts)
+            self._held_seconds = time.perf_counter() - started
+            self._ended(taken, outcomes, self._held_seconds)
             return
+        self._held_seconds = 0.0
         loop = asyncio.get_running_loop()
         try:
             future = self._executor.submit(_timed_run, lane, parts)
@@ -136,7 +146,8 @@ class Batcher:
         while queue:
             first = queue.popleft()
             self._took(first)
-            if first.is_worth_it(now):
+            # While others wait, what would be late is not begun.
+            if first.is_worth_it(now, first.seconds if queue else 0.0):
                 break
         else:
             return []
@@ -188,7 +199,14 @@ class Batcher:
                 if not told:
                     self._settle(one, outcome)
         finally:
+            self._left_at = time.perf_counter()
             asyncio.get_running_loop().call_soon(self._turn)
+
+    def _note_lag(self) -> None:
+        """The loop read what had come between the end of the last turn and this one, and nothing during a run here."""
+        if self._left_at:
+            lag = self._held_seconds + time.perf_counter() - self._left_at
+            self.lag_seconds += _LAG_STEP * (lag - self.lag_seconds)
 
     def _settle(self, one: Waiting, outcome: Array | Exception) -> None:
         """Tell one request how it went, or put it at the end of the queue while rows of it are left."""

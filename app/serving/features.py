@@ -36,12 +36,19 @@ class FeatureReader:
         request, user_row = self._request_side(query)
         if query.candidates is None:
             return self._whole_catalog(query, request, user_row)
-        ids, columns = self._columns(query.candidates)
-        self._check_ids(ids)
+        ids: Sequence[Any] = query.candidates  # type: ignore[assignment]  # texts, or what they are taken out of
+        columns: Mapping[str, Sequence[Any]] = {}
+        if not query.are_texts:
+            ids, columns = self._columns(query.candidates)
+        self._check_count(ids)
+        if not query.are_texts:
+            self._check_texts(ids)
         rows = self.catalog.item_rows(ids)
         known = rows >= 0
-        if not columns and known.all():  # ids of the catalog and nothing else: the usual case
-            inputs = {f.name: self.catalog.items[f.name][rows] for f in self._item_features}
+        all_known = bool(known.all())
+        _check_distinct(ids, rows if all_known else None)
+        if all_known and not columns:  # ids of the catalog and nothing else: the usual case
+            inputs = {f.name: self.catalog.items[f.name].take(rows, axis=0) for f in self._item_features}
             return Encoded(Features(request | inputs, len(ids)), ids, rows, [], unknown_user=user_row < 0)
         ranked = known | self._has_features(columns, len(ids))
         inputs = {f.name: self._item_values(f, rows, columns) for f in self._item_features}
@@ -128,8 +135,7 @@ class FeatureReader:
         columns = {name: [one.get(name) for one in candidates] for name in names}
         return [one.get(key) for one in candidates], columns
 
-    def _check_ids(self, ids: Sequence[Any]) -> None:
-        key = self.schema.item_key
+    def _check_count(self, ids: Sequence[Any]) -> None:
         if not ids:
             raise InvalidInput("candidates: at least one is needed", field="candidates")
         if len(ids) > self.max_candidates:
@@ -138,17 +144,14 @@ class FeatureReader:
                 field="candidates",
                 max_candidates=self.max_candidates,
             )
+
+    def _check_texts(self, ids: Sequence[Any]) -> None:
+        key = self.schema.item_key
         if set(map(type, ids)) != {str}:
-            for position in (number for number, one in enumerate(ids) if type(one) is not str):
-                raise InvalidInput(
-                    f"candidate {position}: {key!r} must be text",
-                    field=f"candidates.{key}",
-                    position=position,
-                )
-        if len(set(ids)) != len(ids):
-            met: set[str] = set()
-            repeated = next(one for one in ids if one in met or met.add(one))  # type: ignore[func-returns-value]
-            raise InvalidInput(f"candidates: {repeated[:100]!r} is named twice", field="candidates")
+            position = next(number for number, one in enumerate(ids) if type(one) is not str)
+            raise InvalidInput(
+                f"candidate {position}: {key!r} must be text", field=f"candidates.{key}", position=position
+            )
 
     def _check_names(self, field: str, sent: Mapping[str, Any]) -> None:
         for name in sent:
@@ -180,3 +183,16 @@ class FeatureReader:
             given = np.fromiter((one is not None for one in sent), dtype=bool, count=len(rows))
             values[given] = encoder.encode(name, sent)[given]
         return values
+
+
+def _check_distinct(ids: Sequence[str], rows: Array | None) -> None:
+    """`rows` of the ids where the catalog has them all: it is quicker to look for two equal numbers than texts."""
+    if rows is None:
+        repeats = len(set(ids)) != len(ids)
+    else:
+        ordered = np.sort(rows)
+        repeats = bool((ordered[1:] == ordered[:-1]).any())
+    if repeats:
+        met: set[str] = set()
+        repeated = next(one for one in ids if one in met or met.add(one))  # type: ignore[func-returns-value]
+        raise InvalidInput(f"candidates: {repeated[:100]!r} is named twice", field="candidates")

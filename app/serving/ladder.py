@@ -18,6 +18,7 @@ _STEP_DOWN_ABOVE = 0.90
 _STEP_UP_BELOW = 0.70
 _HOLD_SECONDS = 1.0
 """Between these shares of a worker's time, and for so long after a step, nothing changes: the ladder must not flap."""
+_CLEARLY_MORE = 1.1
 _MOST_REMEMBERED = 4096
 _SAME = Interval(1.0, 1.0, 1.0)
 
@@ -76,21 +77,31 @@ class Level:
         self.steps = 0
         self._changed_at = float("-inf")
 
-    def settle(self, utilizations: Sequence[float], now: float | None = None) -> int:
-        """The level, given what share of a worker's time the present load would take on each rung, top first.
+    def settle(self, utilizations: Sequence[float], worths: Sequence[float], now: float | None = None) -> int:
+        """The level, given what share of a worker's time the present load would take on each rung, and the quality of
+        each, top first.
 
-        Down at once, as far as needed; up one rung at a time, and only to one with room to spare.
+        Down at once, to the rung whose answers are worth the most together: one that can answer little more than the
+        rung above it, and worse, is passed over. Up one rung at a time, and only to one with room to spare, or whose
+        answers are worth clearly more.
         """
         now = time.perf_counter() if now is None else now
         lowest = len(utilizations) - 1
         before = steps = min(self.steps, lowest)  # at another size there may be fewer rungs
-        while steps < lowest and utilizations[steps] > _STEP_DOWN_ABOVE:
-            steps += 1
+        gains = [
+            worth * min(1.0, _STEP_DOWN_ABOVE / max(utilization, _STEP_DOWN_ABOVE))
+            for worth, utilization in zip(worths, utilizations, strict=True)
+        ]
+        if utilizations[steps] > _STEP_DOWN_ABOVE:
+            steps = max(range(steps, lowest + 1), key=gains.__getitem__)
         held = now - self._changed_at < _HOLD_SECONDS
-        if steps == self.steps and steps and not held and utilizations[steps - 1] < _STEP_UP_BELOW:
-            steps -= 1
+        if steps == before and steps and not held:
+            above = steps - 1
+            if utilizations[above] < _STEP_UP_BELOW or gains[above] > _CLEARLY_MORE * gains[steps]:
+                steps = above
         if steps != before:
-            self.steps, self._changed_at = steps, now
+            self._changed_at = now
+        self.steps = steps
         return steps
 
 
@@ -120,7 +131,8 @@ class Ladder:
         last = len(names) - 1
         if not last:
             return Choice(names[0], reason)
-        level = self.level.settle([pressure.utilization(name) for name in names])
+        utilizations = [pressure.utilization(name) for name in names]
+        level = self.level.settle(utilizations, [self._worth(name) for name in names])
         index = level
         while index < last and not pressure.meets(names[index]):
             index += 1
@@ -137,6 +149,11 @@ class Ladder:
                 self._auto.clear()
             found = self._auto[candidates] = self._find(candidates)
         return found
+
+    def _worth(self, name: str) -> float:
+        rung = self._rungs.get(name)
+        kept = rung.kept if rung is not None else None
+        return (kept or _SAME).value
 
     def _find(self, candidates: int) -> tuple[list[str], str | None]:
         if not self._loaded:

@@ -6,6 +6,7 @@ import time
 from app.serving.costs import RunCost
 
 _REMEMBERED_SECONDS = 0.5
+_SIZE_STEP = 0.05
 
 
 class Load:
@@ -15,6 +16,13 @@ class Load:
         self._requests = 0.0
         self._rows = 0.0
         self._at = time.perf_counter()
+        self.bytes_per_row = 0.0
+        """How long the bodies of late were for each of their candidates; 0 until one was read."""
+
+    def note_size(self, rows: int, body_bytes: int) -> None:
+        """A body of so many bytes asked for so many rows."""
+        size = body_bytes / rows
+        self.bytes_per_row += _SIZE_STEP * (size - self.bytes_per_row) if self.bytes_per_row else size
 
     def note(self, rows: int) -> None:
         """A request for so many rows has come."""

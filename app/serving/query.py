@@ -25,6 +25,8 @@ class Query(msgspec.Struct, frozen=True):
     """On the clock of time.perf_counter(), in seconds."""
     exclude: Sequence[str] = ()
     exclude_seen: bool = False
+    are_texts: bool = False
+    """Whether it is known that all candidates are texts."""
 
 
 class Features(msgspec.Struct, frozen=True):

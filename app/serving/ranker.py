@@ -6,6 +6,8 @@
 import math
 import time
 from collections.abc import Callable
+from itertools import count
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,6 +22,7 @@ from app.serving.waiting import Outcome, Scored, Waiting
 
 _FEW = 256
 """So many scores are sorted as fast as they are searched."""
+_NO_DISPLAY: dict[str, Any] = {}
 _NOTHING = np.zeros(0, dtype=np.float32)
 
 
@@ -88,6 +91,7 @@ def finish(one: Begun, scored: Scored) -> Ranking:
     encoded, timing = one.encoded, one.timing
     timing.queue_ms, timing.infer_ms = scored.queue_seconds * 1e3, scored.infer_seconds * 1e3
     if len(scored.scores):
+        one.model.engine.admission.note_end(one.query.deadline)
         one.model.engine.admission.note(one.predicted_seconds, scored.queue_seconds + scored.infer_seconds)
     # Scores are at most 1 each: their sum is finite unless one of them is not.
     if not math.isfinite(scored.scores.sum()):
@@ -131,17 +135,18 @@ def best(scores: Array, k: int | None) -> Array:
 def _items(variant: LoadedVariant, encoded: Encoded, scores: Array, k: int | None) -> list[RankedItem]:
     display = variant.reader.catalog.display
     order = best(scores, k)
-    rows = encoded.catalog_rows[order].tolist()
-    ids = encoded.item_ids
+    places, ids = order.tolist(), encoded.item_ids
+    ranked = zip(places, scores.take(order).tolist(), count(1))
+    if not display:
+        return [RankedItem(ids[position], score, place, _NO_DISPLAY) for position, score, place in ranked]
+    rows = encoded.catalog_rows.take(order).tolist()
     names, columns = tuple(display), tuple(display.values())
     return [
         RankedItem(
             ids[position],
             score,
             place,
-            dict(zip(names, [values[row] for values in columns], strict=True)) if row >= 0 else {},
+            dict(zip(names, [values[row] for values in columns], strict=True)) if row >= 0 else _NO_DISPLAY,
         )
-        for place, (position, score, row) in enumerate(
-            zip(order.tolist(), scores[order].tolist(), rows, strict=True), start=1
-        )
+        for (position, score, place), row in zip(ranked, rows, strict=True)
     ]

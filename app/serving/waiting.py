@@ -61,14 +61,15 @@ class Waiting:
         """Rows without a score yet."""
         return self.features.rows - self.next_row
 
-    def is_worth_it(self, now: float) -> bool:
-        """Whether somebody still wants this in time; one that is late is told so."""
+    def is_worth_it(self, now: float, seconds: float = 0.0) -> bool:
+        """Whether somebody still wants this in time, if it takes so many seconds; one that is late is told so."""
         if self.gone():
             self.tell(ClientGone())
             return False
-        if now < self.deadline:
+        if now + seconds < self.deadline:
             return True
-        waited = f"the deadline passed after {(now - self.since) * 1e3:.0f} ms in the queue"
+        passed = "passed" if now >= self.deadline else "would pass before the scores are there,"
+        waited = f"the deadline {passed} after {(now - self.since) * 1e3:.0f} ms in the queue"
         scored = f"{self.next_row:,} of {self.features.rows:,} candidates were scored"
         self.tell(DeadlineExceeded(f"{waited}; {scored if self.next_row else 'nothing was computed'}"))
         return False

@@ -15,7 +15,7 @@ from app.jobs import QUEUE_FILE, JobQueue
 
 from tests.cli.at_work import Slimrank, at_work, cells, edit_card, versions
 from tests.cli.conftest import Ran
-from tests.compression.parts import ready_model, subject_of
+from tests.compression.parts import graph_of, ready_model
 from tests.processes import WAIT_SECONDS, children_of, environment, eventually
 from tests.small_model import NAME, SmallModel
 
@@ -24,7 +24,7 @@ VARIANTS = ["baseline", "int8-dynamic", "int8-static"]
 
 @pytest.fixture(scope="module")
 def graph(small_model: SmallModel) -> onnx.ModelProto:
-    return subject_of(small_model).graph()
+    return graph_of(small_model)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from app.compression.subject import Subject
 from app.compression.workshop import Workshop
 from app.training.rows import Prepared
 
-from tests.compression.parts import ready_model, subject_of, workshop_of
+from tests.compression.parts import graph_of, ready_model, subject_of, workshop_of
 from tests.small_model import SmallModel
 
 
@@ -18,9 +18,9 @@ def subject(small_model: SmallModel) -> Subject:
 
 
 @pytest.fixture(scope="session")
-def graph(subject: Subject) -> onnx.ModelProto:
+def graph(small_model: SmallModel) -> onnx.ModelProto:
     """The fp32 graph of the small model."""
-    return subject.graph()
+    return graph_of(small_model)
 
 
 @pytest.fixture(scope="session")

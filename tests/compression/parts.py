@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+from app.artifact import GRAPH_FILE
 from app.compression.scorer import Scorer
 from app.compression.subject import Subject
 from app.compression.workshop import Progress, Workshop
 from app.encoding import Array
 from app.machine import this_machine
-from app.model_card import read_card
+from app.model_card import BASELINE, read_card
 from app.report import Machine
 from app.schema import SCORE
-from app.training.graph_file import write_graph
+from app.training.graph_file import read_graph, write_graph
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.small_model import CARD, NAME, SmallModel
@@ -47,6 +48,15 @@ def ready_model(
 
 def ignore(done: float, what: str) -> None:
     """A progress that nobody looks at."""
+
+
+def graph_of(small: SmallModel) -> onnx.ModelProto:
+    """The published baseline: what an export of the module gives, which takes seconds."""
+    version = small.store.active(NAME).state.versions[BASELINE]
+    graph = read_graph(small.store.folder(NAME, BASELINE, version) / GRAPH_FILE)
+    for tensor in graph.graph.initializer:
+        tensor.ClearField("data_location")
+    return graph
 
 
 def subject_of(small: SmallModel) -> Subject:

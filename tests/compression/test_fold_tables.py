@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,12 @@ class Tied(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor], row_request: Tensor) -> Tensor:
         out: Tensor = self.network(self.items(inputs["item_id"])).squeeze(1)
         return out + 0 * row_request
+
+
+@cache
+def tied() -> onnx.ModelProto:
+    """The graph of a `Tied`. It is shared: steps leave their argument alone."""
+    return export(with_large_weights(Tied(an_encoder())), an_encoder())
 
 
 def fold(graph: onnx.ModelProto, workshop: Workshop, **config: Any) -> onnx.ModelProto:
@@ -123,7 +130,7 @@ def _row_request(graph: onnx.ModelProto) -> set[str]:
 
 
 def test_a_table_alone_takes_the_bias_along_and_the_layer_is_gone(ours: Workshop) -> None:
-    graph = export(with_large_weights(Tied(ours.encoder)), ours.encoder)
+    graph = tied()
     made = fold(graph, ours)
     np.testing.assert_allclose(scores(made), scores(graph), atol=2e-6, rtol=0)
     assert (len(dense_nodes(graph)), len(dense_nodes(made))) == (2, 1)
@@ -132,7 +139,7 @@ def test_a_table_alone_takes_the_bias_along_and_the_layer_is_gone(ours: Workshop
 
 @pytest.mark.parametrize(("growth", "folds"), [(2, True), (1.9, False)])
 def test_max_growth_bounds_the_tables(ours: Workshop, growth: float, *, folds: bool) -> None:
-    graph = export(with_large_weights(Tied(ours.encoder)), ours.encoder)
+    graph = tied()
     if folds:
         assert (6, 16) in {one.shape for one in weights(fold(graph, ours, max_growth=growth)).values()}
     else:

@@ -4,7 +4,7 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
@@ -18,7 +18,10 @@ from tests.compression.parts import READY_CARD, ready_model
 from tests.processes import WAIT_SECONDS, environment, eventually
 from tests.small_model import NAME, SmallModel
 
-KILLS = 20
+# The moments are spread over the whole job, one in each of so many parts of it.
+KILLS = 8
+# More of them until one job was given up: how many a job takes depends on how fast it runs.
+MOST_KILLS = 40
 VARIANTS = {"baseline", "int8-dynamic", "int8-static"}
 
 
@@ -40,16 +43,22 @@ def start(model: SmallModel) -> "subprocess.Popen[bytes]":
         )
 
 
-def moment(rng: random.Random) -> tuple[Callable[[Job], bool], float]:
+def moments(rng: random.Random) -> Iterator[float]:
+    """Shares of the job from its claim (below 0) to its end, one in each part of it, in any order, for ever."""
+    while True:
+        parts = rng.sample(range(KILLS), KILLS)
+        yield from ((part + rng.random()) / KILLS * 1.25 - 0.25 for part in parts)
+
+
+def moment(done: float, rng: random.Random) -> tuple[Callable[[Job], bool], float]:
     """What must have come true of the job, and the pause after it: from the claim on, and all through the work."""
-    done = rng.uniform(-0.25, 1.0)
     reached: Callable[[Job], bool] = lambda job: job.progress >= done  # noqa: E731
     return reached, rng.uniform(0.0, 0.6 if done < 0 else 0.1)
 
 
-def kill_at(model: SmallModel, queue: JobQueue, job: Job, rng: random.Random) -> None:
-    """Run a compressor and kill it at a random moment of the job, or after it when the job is faster."""
-    reached, pause = moment(rng)
+def kill_at(model: SmallModel, queue: JobQueue, job: Job, done: float, rng: random.Random) -> None:
+    """Run a compressor and kill it at a moment of the job, or after it when the job is faster."""
+    reached, pause = moment(done, rng)
     process = start(model)
 
     def is_time() -> bool:
@@ -77,8 +86,10 @@ def test_killed_at_any_moment_it_leaves_a_whole_store_and_the_job_to_the_next(mo
     queue, store, rng = JobQueue(model.store_folder / QUEUE_FILE), model.store, random.Random(20)
     ended: list[str] = []
     job = queue.submit(NAME, force=True)
-    for _ in range(KILLS):
-        kill_at(model, queue, job, rng)
+    for kills, done in enumerate(moments(rng)):
+        if kills >= KILLS and ("failed" in ended or kills >= MOST_KILLS):
+            break
+        kill_at(model, queue, job, done, rng)
         store_is_whole(store)
         with queue.sole_compressor() as alone:
             assert alone, "the lock ends with its holder"

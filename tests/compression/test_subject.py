@@ -33,7 +33,7 @@ def replace_graph(subject: Subject, graph: onnx.ModelProto) -> None:
     onnx.save(graph, subject.folder / "model.onnx")
 
 
-def test_a_module_is_exported(subject: Subject, graph: onnx.ModelProto) -> None:
+def test_a_module_is_exported_as_it_was_published(subject: Subject, graph: onnx.ModelProto) -> None:
     assert subject.module is not None
     assert not subject.module.training
     assert subject.graph().SerializeToString(deterministic=True) == graph.SerializeToString(

@@ -37,8 +37,11 @@ def tune(module: nn.Module, workshop: Workshop, **settings: Any) -> nn.Module:
     return made
 
 
-# What is tuned, the steps that follow, and the share of what they lose without it that they may lose with it.
-CASES: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]], float]] = {
+# Codes that no processor saturates: what is lost must not depend on the one that runs the tests.
+MACHINE = a_machine("sse4_2", "avx2")
+# What is tuned, the steps that follow, the share of what they lose without it that they may lose with it, and the seeds
+# whose mean is taken: int8 loses little, and its gain differs from seed to seed.
+CASES: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]], float, int]] = {
     "low bits": (
         {"dense_bits": 4, "block_size": 32, "table_bits": 2},
         {
@@ -46,8 +49,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]], float]] = {
             "quantize_weights": {"bits": 4, "block_size": 32},
         },
         0.85,
+        1,
     ),
-    "int8": ({"dense_bits": 8, "activations": True}, {"quantize_static": {"rows": 1000}}, 0.97),
+    "int8": (
+        {"dense_bits": 8, "activations": True, "learning_rate": 3e-4},
+        {"quantize_static": {"rows": 1000}},
+        0.97,
+        4,
+    ),
 }
 every = pytest.mark.parametrize("case", CASES)
 
@@ -63,15 +72,15 @@ class Tuned:
     """The small model tuned for each case, once."""
 
     def __init__(self, subject: Subject, workshop: Workshop) -> None:
-        self._subject, self._workshop = subject, workshop
-        self._graphs: dict[str, onnx.ModelProto] = {}
+        self._subject, self._workshop = subject, replace(workshop, machine=MACHINE)
+        self._graphs: dict[tuple[str, int], onnx.ModelProto] = {}
 
-    def graph(self, case: str) -> onnx.ModelProto:
-        if case not in self._graphs:
+    def graph(self, case: str, seed: int = 0) -> onnx.ModelProto:
+        if (case, seed) not in self._graphs:
             assert self._subject.module is not None
-            made = tune(self._subject.module, self._workshop, **CASES[case][0])
-            self._graphs[case] = self._subject.export(made)
-        return self._graphs[case]
+            made = tune(self._subject.module, replace(self._workshop, seed=seed), **CASES[case][0])
+            self._graphs[case, seed] = self._subject.export(made)
+        return self._graphs[case, seed]
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +92,11 @@ def tuned(subject: Subject) -> Tuned:
 def test_later_steps_lose_less(
     tuned: Tuned, graph: onnx.ModelProto, workshop: Workshop, prepared: Prepared, case: str
 ) -> None:
-    loss = QualityLoss(graph, prepared.test, 0)
-    plain = quantized(graph, case, workshop)
-    made = quantized(tuned.graph(case), case, workshop)
-    assert loss.of_logits(made) < CASES[case][2] * loss.of_logits(plain)
+    loss, workshop = QualityLoss(graph, prepared.test, 0), replace(workshop, machine=MACHINE)
+    _, _, share, seeds = CASES[case]
+    plain = loss.of_logits(quantized(graph, case, workshop))
+    made = [loss.of_logits(quantized(tuned.graph(case, seed), case, workshop)) for seed in range(seeds)]
+    assert np.mean(made) < share * plain
 
 
 def test_later_steps_round_to_the_values_that_were_tuned(

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from app.compression.subject import Subject
 from app.compression.technique import techniques
 from app.training.architecture import architectures
@@ -39,5 +38,5 @@ def test_a_tiny_student_learns_the_teachers_order(
     size, full = (sum(one.numel() for one in module.parameters()) for module in (student, subject.module))
     assert size < full
     assert not student.training
-    torch.manual_seed(0)
-    check_contract(subject.export(student), subject.encoder.schema)
+    if further:  # an export takes seconds, and of what a student was taught by nothing is left in its graph
+        check_contract(subject.export(student), subject.encoder.schema)

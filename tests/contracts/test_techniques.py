@@ -21,7 +21,7 @@ from app.training.graph_file import check_contract
 from pydantic import ValidationError
 from torch import nn
 
-from tests.compression.parts import a_machine, edited, scorer_of, subject_of, weights, workshop_of
+from tests.compression.parts import a_machine, edited, graph_of, scorer_of, subject_of, weights, workshop_of
 from tests.small_model import SmallModel
 
 # Settings that have no default, and such as keep the work short.
@@ -74,10 +74,10 @@ of_int8_products = pytest.mark.parametrize(
 class Bench:
     """The small model, and what each technique makes of it."""
 
-    def __init__(self, subject: Subject, folder: Path) -> None:
+    def __init__(self, subject: Subject, graph: onnx.ModelProto, folder: Path) -> None:
         self.subject = subject
         self.folder = folder
-        self.graph = subject.graph()
+        self.graph = graph
         self.untidy_graph = untidy(self.graph)
         self.result = cache(self.apply)
         self.result_graph = cache(self._result_graph)
@@ -109,7 +109,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench(small_model: SmallModel, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(subject_of(small_model), tmp_path_factory.mktemp("techniques"))
+    return Bench(subject_of(small_model), graph_of(small_model), tmp_path_factory.mktemp("techniques"))
 
 
 def untidy(graph: onnx.ModelProto) -> onnx.ModelProto:

@@ -13,5 +13,5 @@ def promtool(*arguments: str) -> None:
         pytest.fail(
             "promtool is missing: install the Debian package `prometheus` (apt-get install prometheus)"
         )
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

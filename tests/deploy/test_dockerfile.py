@@ -15,6 +15,7 @@ from app.cli.main import COMMANDS
 from app.settings import Settings
 
 from tests.deploy.dockerfile import ROOT, exec_form, read_dockerfile
+from tests.processes import WAIT_SECONDS
 
 FILE = read_dockerfile()
 TARGETS = ("serve", "full")
@@ -146,7 +147,11 @@ def health_check(port: int) -> int:
     # A proxy that is set must not be asked for the container's own address.
     environment = os.environ | {"SLIMRANK_PORT": str(port), "http_proxy": "http://127.0.0.1:9"}
     return subprocess.run(
-        [sys.executable, *arguments], env=environment, stderr=subprocess.DEVNULL, timeout=60, check=False
+        [sys.executable, *arguments],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        timeout=WAIT_SECONDS,
+        check=False,
     ).returncode
 
 

@@ -1,4 +1,7 @@
-"""Continuous ranking requests from several threads, each on a connection of its own, that count every failure."""
+"""Continuous ranking requests from several threads, each on a connection of its own, that count every failure.
+
+The load is bounded: what runs beside it, a compressor or the tests of another file, must get its share of two cores.
+"""
 
 import threading
 import time
@@ -8,8 +11,11 @@ from contextlib import contextmanager
 
 import httpx2
 
+from tests.processes import WAIT_SECONDS
+
 BODY = {"user": {"user_id": "u1"}, "context": {"device": "phone"}, "candidates": ["i1", "i2", "i3"]}
-PAUSE_SECONDS = 0.002
+# Of each thread, after every request: three of them ask at most 150 times a second in all.
+PAUSE_SECONDS = 0.02
 
 
 class Load:
@@ -34,7 +40,7 @@ class Load:
             if failure:
                 self.failures.append(failure)
 
-    def wait_for(self, more: int, seconds: float = 30.0) -> None:
+    def wait_for(self, more: int, seconds: float = WAIT_SECONDS) -> None:
         """Wait until that many more requests were answered."""
         wanted, deadline = self.answered + more, time.monotonic() + seconds
         while self.answered < wanted:
@@ -54,12 +60,12 @@ def continuous_load(url: str, threads: int = 3) -> Iterator[Load]:
     finally:
         load.stop.set()
         for one in running:
-            one.join(30)
+            one.join(WAIT_SECONDS)
 
 
 def _send(url: str, load: Load) -> None:
-    with httpx2.Client(base_url=url, timeout=20) as client:
-        while not load.stop.is_set():
+    with httpx2.Client(base_url=url, timeout=WAIT_SECONDS) as client:
+        while not load.stop.wait(PAUSE_SECONDS):
             try:
                 response = client.post("/v1/models/clicks/rank", json=BODY)
             except httpx2.HTTPError as error:
@@ -70,4 +76,3 @@ def _send(url: str, load: Load) -> None:
                 load.note("200", (answer["variant"], answer["version"]))
             else:
                 load.note(str(response.status_code), failure=response.text)
-            time.sleep(PAUSE_SECONDS)

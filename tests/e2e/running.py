@@ -7,17 +7,24 @@ from typing import Any
 import httpx2
 
 from tests.e2e.load import BODY
-from tests.processes import REAL_SERVICE, Service, eventually, service
+from tests.processes import REAL_SERVICE, WAIT_SECONDS, Service, eventually, service
 from tests.small_model import SmallModel
 
 KEY = "a-key-of-the-tests"
+# A job is some seconds of work; beside others, on a slow machine, it takes minutes.
+JOB_SECONDS = 600.0
 ADMIN = {"Authorization": f"Bearer {KEY}"}
 
 
 @contextmanager
 def running(small: SmallModel, *, ready: bool = True, **settings: Any) -> Iterator[Service]:
-    """`slimrank serve` with these settings; with `ready`, once it answers for its model."""
-    settings = {"admin_key": KEY, "cache": small.cache, "poll_seconds": 0.1, **settings}
+    """`slimrank serve` with these settings; with `ready`, once it answers for its model.
+
+    A job is as nice as the tests: a nicer one may get nothing of a machine that is full.
+    """
+    settings = {
+        "admin_key": KEY, "cache": small.cache, "poll_seconds": 0.1, "compressor_nice": 0, **settings
+    }  # fmt: skip
     with service(small.models.parent, command=REAL_SERVICE, **settings) as one:
         if ready:
             eventually(lambda: is_ready(one), "readiness")
@@ -25,15 +32,17 @@ def running(small: SmallModel, *, ready: bool = True, **settings: Any) -> Iterat
 
 
 def is_ready(one: Service) -> bool:
-    return httpx2.get(one.url + "/health/ready", timeout=10).status_code == 200
+    return httpx2.get(one.url + "/health/ready", timeout=WAIT_SECONDS).status_code == 200
 
 
 def rank(one: Service, **changes: Any) -> httpx2.Response:
-    return httpx2.post(one.url + "/v1/models/clicks/rank", json=BODY | changes, timeout=10)
+    return httpx2.post(one.url + "/v1/models/clicks/rank", json=BODY | changes, timeout=WAIT_SECONDS)
 
 
 def admin(one: Service, method: str, path: str, body: Any = None) -> Any:
-    response = httpx2.request(method, f"{one.url}/admin{path}", json=body, headers=ADMIN, timeout=10)
+    response = httpx2.request(
+        method, f"{one.url}/admin{path}", json=body, headers=ADMIN, timeout=WAIT_SECONDS
+    )
     assert response.status_code < 300, response.text
     return response.json()
 
@@ -45,4 +54,4 @@ def finished(one: Service, job: str) -> Any:
         found = admin(one, "GET", f"/jobs/{job}")
         return found if found["state"] in {"succeeded", "failed", "cancelled"} else None
 
-    return eventually(ended, "the end of the job", 120)
+    return eventually(ended, "the end of the job", JOB_SECONDS)

@@ -9,7 +9,7 @@ from app.serving.canary import place
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.running import admin, rank, running
-from tests.processes import Service, eventually
+from tests.processes import WAIT_SECONDS, Service, eventually
 from tests.small_model import NAME, SmallModel
 
 PERCENT = 37.5
@@ -36,7 +36,7 @@ def expected() -> dict[str, str]:
 
 
 def samples(one: Service, name: str) -> list[tuple[dict[str, str], float]]:
-    text = httpx2.get(one.url + "/metrics", timeout=10).text
+    text = httpx2.get(one.url + "/metrics", timeout=WAIT_SECONDS).text
     found = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
     return [(sample.labels, sample.value) for sample in found if sample.name == name]
 

@@ -161,6 +161,52 @@ def test_requests_sent_without_waiting_are_answered_in_order(served: Service) ->
     assert [status for status, _, _ in found] == [200, 404, 200, 200, 200]
 
 
+ASKS = [
+    request(),
+    request(RANK, b'{"candidates": ["i3", "i2"]}'),
+    request(RANK, b'{"candidates": ["nobody"]}', "X-Request-ID: mine"),
+    request(RECOMMEND, b'{"k": 1}'),
+    request(RANK + ORDINARY),
+    request(RANK, b"not json"),
+]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.lists(st.sampled_from(range(len(ASKS))), min_size=1, max_size=3), min_size=1, max_size=8),
+    st.lists(st.integers(1, 300), max_size=4),
+)
+def test_any_order_and_any_cut_of_requests_gives_the_same_answers(
+    served: Service, alone: list[tuple[int, Any]], bursts: list[list[int]], cuts: list[int]
+) -> None:
+    """Most heads are known by now: known ones, parsed ones, several at once and pieces of them mix."""
+    with connect(served) as one:
+        for burst in bursts:
+            data, start = b"".join(ASKS[number] for number in burst), 0
+            for cut in cuts:
+                one.sendall(data[start : start + cut])
+                start += cut
+            one.sendall(data[start:])
+            found = [_plain(status, content) for status, _, content in read_answers(one, len(burst))]
+            assert found == [alone[number] for number in burst]
+
+
+@pytest.fixture(scope="module")
+def alone(served: Service) -> list[tuple[int, Any]]:
+    """What each of ASKS is answered on a connection of its own."""
+    found = []
+    for ask in ASKS:
+        with connect(served) as one:
+            one.sendall(ask)
+            ((status, _, content),) = read_answers(one, 1)
+            found.append(_plain(status, content))
+    return found
+
+
+def _plain(status: int, content: dict[str, Any]) -> tuple[int, Any]:
+    return status, {name: value for name, value in content.items() if name not in ("request_id", "timing_ms")}
+
+
 def test_a_request_in_pieces_and_one_in_chunks_are_whole(served: Service) -> None:
     with connect(served) as one:
         whole = request()

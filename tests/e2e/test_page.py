@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.running import running
-from tests.processes import Service
+from tests.processes import WAIT_SECONDS, Service
 from tests.small_model import SmallModel
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -27,7 +27,7 @@ def text_of(url: str, profile: Path) -> str:
         pytest.fail("no browser is here: install the Debian package `chromium` (apt-get install chromium)")
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server", f"--user-data-dir={profile}")
     command = [browser, *flags, "--virtual-time-budget=10000", "--dump-dom", url]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 

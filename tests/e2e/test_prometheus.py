@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.e2e.running import rank, running
-from tests.processes import eventually
+from tests.processes import WAIT_SECONDS, eventually
 from tests.small_model import SmallModel
 
 ROOT = Path(__file__).parent.parent.parent
@@ -63,7 +63,7 @@ def test_what_workers_count_can_be_queried_and_no_alert_fires(
         with (tmp_path / "prometheus.log").open("wb") as log:
             process = subprocess.Popen([program, *flags], stdout=log, stderr=log)
         try:
-            with httpx2.Client(base_url=f"http://{address}", timeout=5) as client:
+            with httpx2.Client(base_url=f"http://{address}", timeout=WAIT_SECONDS) as client:
 
                 def query(expression: str) -> Any:
                     try:
@@ -81,4 +81,4 @@ def test_what_workers_count_can_be_queried_and_no_alert_fires(
                 assert query("ALERTS") == []
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(WAIT_SECONDS)

@@ -2,38 +2,30 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
 
 import httpx2
-import pytest
 from app.store import ArtifactStore
 
+from tests.compression.parts import graph_of, ready_model
 from tests.e2e.load import continuous_load
-from tests.e2e.running import admin, finished, is_ready, rank, running
+from tests.e2e.running import JOB_SECONDS, admin, finished, is_ready, rank, running
 from tests.processes import WAIT_SECONDS, eventually
-from tests.small_model import SmallModel, trained_small_model
+from tests.small_model import SmallModel
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> SmallModel:
-    return trained_small_model(tmp_path_factory.mktemp("trained"))
-
-
-def copy_of(trained: SmallModel, folder: Path) -> SmallModel:
-    trained.store_folder.mkdir(exist_ok=True)
-    return trained.copy(folder)
-
-
-def test_an_empty_store_is_filled_served_and_then_reused(trained: SmallModel, tmp_path: Path) -> None:
-    small = copy_of(trained, tmp_path)
-    with running(small, ready=False) as one:
-        first = httpx2.get(one.url + "/health/ready", timeout=10)
+def test_an_empty_store_is_filled_served_and_then_reused(small_model: SmallModel, tmp_path: Path) -> None:
+    small = ready_model(small_model, graph_of(small_model), tmp_path)
+    with running(small, ready=False, compressor=False) as one:
+        first = httpx2.get(one.url + "/health/ready", timeout=WAIT_SECONDS)
         assert first.status_code == 503
         assert first.json()["models"]["clicks"]["missing"]
         assert rank(one).status_code == 503
-        eventually(lambda: is_ready(one), "the baseline", 120)
+    with running(small, ready=False) as one:
+        eventually(lambda: is_ready(one), "the baseline", JOB_SECONDS)
         assert rank(one).status_code == 200
         jobs = admin(one, "GET", "/jobs")["jobs"]
         assert finished(one, jobs[0]["id"])["state"] == "succeeded"
@@ -88,9 +80,10 @@ def test_a_killed_worker_comes_back_and_the_others_go_on(small_model: SmallModel
         assert load.outcomes.total() - load.answered <= 3 * 3
 
 
-def test_a_running_job_can_be_cancelled(trained: SmallModel, tmp_path: Path) -> None:
-    small = copy_of(trained, tmp_path)
-    with running(small) as one:
+def test_a_running_job_can_be_cancelled(small_model: SmallModel, tmp_path: Path) -> None:
+    small = small_model.copy(tmp_path)
+    shutil.rmtree(small.store_folder)
+    with running(small, ready=False) as one:
         eventually(
             lambda: admin(one, "GET", "/jobs")["jobs"][0]["state"] == "running", "the start of the job"
         )
@@ -103,7 +96,8 @@ def test_a_running_job_can_be_cancelled(trained: SmallModel, tmp_path: Path) -> 
 def test_a_recipe_of_a_request_becomes_a_variant_that_can_be_asked_for(
     small_model: SmallModel, tmp_path: Path
 ) -> None:
-    small = small_model.copy(tmp_path)
+    small = ready_model(small_model, graph_of(small_model), tmp_path)
+    small.compress()
     with running(small) as one:
         recipe = {"name": "per-tensor", "steps": [{"technique": "quantize_static", "per_channel": False}]}
         job = admin(one, "POST", "/models/clicks/compress", {"recipe": recipe})

@@ -1,6 +1,10 @@
-"""Small real models that several tests of the instrument stand on."""
+"""A small real model that tests of the instrument stand on."""
 
-CARD = """
+from pathlib import Path
+
+from tests.small_model import make_small_model
+
+_CARD = """
 name = "clicks"
 
 [source]
@@ -27,12 +31,16 @@ learning_rate = 0.01
 [profile]
 candidates = [1]
 samples = 30
-"""
-WITH_VARIANT = f"""{CARD}
+
 [budget]
 auc = 0.5
 
 [[recipes]]
 name = "int8-static"
-steps = [{{ technique = "quantize_static", rows = 200 }}]
+steps = [{ technique = "quantize_static", rows = 200 }]
 """
+
+
+def make_tiny_model(folder: Path) -> None:
+    """Train, compress and publish it below an empty folder."""
+    make_small_model(folder, _CARD)

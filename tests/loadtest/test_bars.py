@@ -10,7 +10,7 @@ from loadtest.bars import Bar
 from loadtest.bars_report import bars_table, in_words
 from loadtest.demo import demo_ratios, judged
 from loadtest.measure import Material
-from loadtest.overload import against, reckon
+from loadtest.overload import FP32, LADDER, ONE, against, judged_curve, reckon
 from loadtest.overload import judged as judged_overload
 from loadtest.plots import curves
 from loadtest.resident import growth
@@ -78,6 +78,26 @@ def test_a_wrong_answer_is_not_in_time_and_no_rejection() -> None:
 def test_answers_of_a_variant_without_measured_quality_have_no_effective_ndcg() -> None:
     found = reckon(samples_of([10], [200], ["student"]), 25.0, {"student": None})
     assert found["effective_ndcg_at_10"] is None
+
+
+def points(load: float, *figures: tuple[float, float | None]) -> list[dict[str, Any]]:
+    """(share in time, effective NDCG) of fp32 only, one variant only and the ladder."""
+    return [
+        {"form": form, "load": load, "in_time_share": share, "effective_ndcg_at_10": ndcg}
+        for form, (share, ndcg) in zip((FP32, ONE, LADDER), figures, strict=True)
+    ]
+
+
+def test_the_gain_of_the_ladder_is_the_least_of_the_loads_that_are_too_high_for_the_others() -> None:
+    quiet = points(0.2, (0.995, 0.5), (1.0, 0.4), (1.0, 0.45))
+    high = points(1.0, (0.5, 0.25), (0.9, 0.36), (0.98, 0.45))
+    higher = points(2.0, (0.2, 0.1), (0.5, 0.2), (0.6, 0.22))
+    assert judged_curve([*quiet, *high])["value"] == pytest.approx(1.25)
+    assert judged_curve([*quiet, *high, *higher])["value"] == pytest.approx(1.1)
+    assert judged_curve([*high, *higher])["met"]
+    assert not judged_curve(points(2.0, (0.2, 0.1), (0.5, 0.2), (0.4, 0.19)))["met"]
+    assert judged_curve(quiet)["value"] is None
+    assert judged_curve(points(2.0, (0.2, 0.1), (0.5, None), (0.4, 0.19)))["value"] is None
 
 
 def test_an_answer_is_held_against_the_variant_that_it_names() -> None:

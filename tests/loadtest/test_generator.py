@@ -58,7 +58,7 @@ async def send(behave: Behaviour, plan: Plan) -> Samples:
         return await Generator("127.0.0.1", port, [REQUEST], plan).run()
 
 
-def open_plan(at_seconds: np.ndarray, patience_seconds: float = 2.0) -> Plan:
+def open_plan(at_seconds: np.ndarray, patience_seconds: float = 60.0) -> Plan:
     return Plan(np.zeros(len(at_seconds), dtype=np.int64), at_seconds, 2, 0.0, patience_seconds)
 
 
@@ -78,9 +78,12 @@ def test_a_stall_counts_for_every_request_that_came_due_in_it() -> None:
         transport.write(ANSWER)
 
     samples = asyncio.run(send(stalls, open_plan(np.linspace(0, 1, 200))))
-    late = int((samples.latencies_ms() > 100).sum())
-    # 200 requests a second and a stall of 0.3 s: those of its first 0.2 s wait for more than 0.1 s.
-    assert 30 <= late <= 60
+    # Those that came due in the 0.3 s after the 21st were answered no sooner than its end (its neighbour on the other
+    # connection may have overtaken it: 5 ms).
+    due = samples.intended - samples.intended[20]
+    within = (due > 0) & (due < 0.3)
+    assert 55 <= within.sum() <= 60
+    assert (samples.latencies_ms()[within] >= (0.295 - due[within]) * 1000).all()
 
 
 def test_refusals_lost_connections_and_silence_are_told_apart() -> None:
@@ -92,7 +95,7 @@ def test_refusals_lost_connections_and_silence_are_told_apart() -> None:
         elif number != 7:
             transport.write(ANSWER)
 
-    samples = asyncio.run(send(misbehaves, open_plan(np.linspace(0, 0.5, 20), patience_seconds=0.3)))
+    samples = asyncio.run(send(misbehaves, open_plan(np.linspace(0, 0.5, 20), patience_seconds=2.0)))
     assert samples.summary().outcomes == {OK: 17, "429": 1, "connection lost": 1, "timeout": 1}
 
 

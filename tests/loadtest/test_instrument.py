@@ -13,8 +13,7 @@ from loadtest.selfcheck import self_check
 from loadtest.servers import NotStarted, Server, known_peers, started
 from loadtest.yardsticks import empty_route
 
-from tests.loadtest.models import CARD
-from tests.small_model import NAME, make_small_model
+from tests.small_model import NAME, SmallModel
 
 SHORT = {
     "seconds": 0.3,
@@ -26,10 +25,10 @@ BENCH = Bench(rounds=1, counts=(20, 100), rates=((20, 50.0),), **SHORT)
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def prepared(tiny_model: SmallModel, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("bench")
-    small = make_small_model(folder, CARD)
-    return prepare(Place(NAME, small.models, small.store_folder), "baseline", folder)
+    tiny = tiny_model.copy(folder)
+    return prepare(Place(NAME, tiny.models, tiny.store_folder), "baseline", folder)
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from app.serving.query import Features
 from app.serving.session import Session
 from app.serving.waiting import Scored
 
+from tests.processes import WAIT_SECONDS
 from tests.serving.asking import scored
 
 LATER = float("inf")
@@ -82,7 +83,7 @@ class Bench:
 
 def play(scene: Callable[[], Awaitable[Any]]) -> None:
     async def bounded() -> None:
-        await asyncio.wait_for(scene(), 60)
+        await asyncio.wait_for(scene(), WAIT_SECONDS)
 
     asyncio.run(bounded())
 

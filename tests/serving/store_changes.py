@@ -16,6 +16,7 @@ from app.serving.metrics import Metrics
 from app.serving.query import Query
 from app.serving.registry import Registry
 
+from tests.processes import WAIT_SECONDS
 from tests.serving.asking import rank
 from tests.small_model import NAME, SmallModel
 
@@ -99,7 +100,7 @@ def play(small: SmallModel, scene: Callable[[Running], Coroutine[Any, Any, None]
         async with running(small, **settings) as one:
             await scene(one)
 
-    asyncio.run(asyncio.wait_for(whole(), 60))
+    asyncio.run(asyncio.wait_for(whole(), WAIT_SECONDS))
 
 
 async def until(check: Callable[[], bool]) -> None:

@@ -12,6 +12,7 @@ from app.serving.shadow_metrics import Labels, ShadowMetrics
 from app.serving.shadow_queue import ShadowQueue, Skipped, Traffic
 from prometheus_client import CollectorRegistry
 
+from tests.processes import WAIT_SECONDS
 from tests.serving.store_changes import until
 
 SAME = Fidelity(1.0, 1.0, 0.0, 0.0)
@@ -79,7 +80,7 @@ def play(scene: Callable[[Bench], Awaitable[None]]) -> None:
         finally:
             await bench.queue.stop()
 
-    asyncio.run(asyncio.wait_for(whole(), 60))
+    asyncio.run(asyncio.wait_for(whole(), WAIT_SECONDS))
 
 
 def test_steps_are_done_in_order_in_one_thread_of_their_own() -> None:

@@ -1,0 +1,61 @@
+"""Refusals before a body is read: under overload nearly all of a worker's time would go into what it refuses.
+
+Once a request was refused, the next ones are first judged by what can be told without reading them: the deadline and
+the variant, which are looked for in the bytes, and about how many candidates so many bytes have been lately. Only what
+the lowest rung could not answer in time is refused so; admission judges the rest. In doubt a request is read.
+"""
+
+import re
+import time
+
+from app.errors import Overloaded, ServiceError
+from app.model_card import AUTO
+from app.serving.loaded import LoadedModel
+
+_DEADLINE = b'"deadline_ms"', re.compile(rb"\s*:\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*[,}]")
+_VARIANT = b'"variant"', re.compile(rb'\s*:\s*"([A-Za-z0-9._-]{1,64})"\s*[,}]')
+
+
+class _Unclear(Exception):
+    """What is looked for is there, but not as plainly as it must be to be believed."""
+
+
+def check_unread(model: LoadedModel, body: bytes | bytearray, received: float, deadline_ms: float) -> None:
+    """Raises Overloaded for a request that would be refused anyway; `deadline_ms` is of those that name none.
+
+    `received` is when its bytes were read, on the clock of time.perf_counter().
+    """
+    admission = model.engine.admission
+    if not admission.sheds(received) or not model.load.bytes_per_row:
+        return
+    rows = max(1, round(len(body) / model.load.bytes_per_row))
+    try:
+        named = _found(body, *_DEADLINE)
+        deadline = received + (deadline_ms if named is None else float(named)) / 1e3
+        asked = _found(body, *_VARIANT)
+        lane = model.variants[_cheapest(model, AUTO if asked is None else asked.decode(), rows)].lane
+    except (_Unclear, KeyError, ServiceError):
+        return  # it is read, and told what is wrong with it
+    if admission.seconds_alone(lane, rows) > deadline - time.perf_counter():
+        return
+    try:
+        admission.check_queue(lane, rows, deadline)
+    except Overloaded:
+        model.load.note(rows)
+        raise
+
+
+def _cheapest(model: LoadedModel, asked: str, rows: int) -> str:
+    """The variant that is asked for, or the last one that `auto` would step down to."""
+    return model.ladder.rungs_of_auto(rows)[0][-1] if asked == AUTO else asked
+
+
+def _found(body: bytes | bytearray, name: bytes, value: re.Pattern[bytes]) -> bytes | None:
+    """The value of a name that occurs once, or None where it does not."""
+    at = body.find(name)
+    if at < 0:
+        return None
+    found = value.match(body, at + len(name))
+    if found is None or body.find(name, found.end()) >= 0:
+        raise _Unclear
+    return found[1]

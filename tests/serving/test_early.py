@@ -1,0 +1,100 @@
+"""Refusals before a body is read: only what would be refused anyway, and only while others are."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+from app.errors import Overloaded
+from app.serving.early import check_unread
+from app.serving.loaded import LoadedModel
+from app.serving.query import Query
+from app.serving.ranker import begin, score
+
+from tests.serving.store_changes import running
+from tests.small_model import NAME, SmallModel
+
+IDS = [f"i{n}" for n in range(40)]
+BODY = {"candidates": IDS}
+
+
+def in_overload(small: SmallModel, check: Any) -> None:
+    """Let `check` look at a model whose queue is full, and which has refused a request for that."""
+
+    async def scene() -> None:
+        async with running(small, max_queue=3) as one:
+            model = one.registry.get(NAME)
+            model.load.note_size(len(IDS), len(_bytes(BODY)))
+            check_unread(model, _bytes(BODY), time.perf_counter(), 1e4)  # nothing is refused at rest
+            for _ in range(3):
+                score(begin(model, Query({}, {}, IDS)), lambda _: None, lambda: False)
+            check_unread(model, _bytes(BODY), time.perf_counter(), 1e4)
+            with pytest.raises(Overloaded):
+                begin(model, Query({}, {}, IDS))
+            check(model)
+
+    asyncio.run(asyncio.wait_for(scene(), 60))
+
+
+def _bytes(body: object) -> bytes:
+    return json.dumps(body).encode()
+
+
+def refuses(model: LoadedModel, body: bytes, deadline_ms: float = 1e4) -> bool:
+    try:
+        check_unread(model, body, time.perf_counter(), deadline_ms)
+    except Overloaded:
+        return True
+    return False
+
+
+def test_a_request_is_refused_unread_while_others_are(small: SmallModel) -> None:
+    def check(model: LoadedModel) -> None:
+        before = model.load.utilization(model.variants["baseline"].lane.cost, 1.0)
+        for body in (
+            BODY,
+            BODY | {"deadline_ms": 5000},
+            BODY | {"deadline_ms": 5000.25, "variant": "baseline", "k": 3},
+            BODY | {"variant": "auto"},
+        ):
+            assert refuses(model, _bytes(body)), body
+        # It is load all the same: else the ladder would step up.
+        assert model.load.utilization(model.variants["baseline"].lane.cost, 1.0) > 2 * before
+
+    in_overload(small, check)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _bytes(BODY | {"deadline_ms": "soon"}),
+        _bytes(BODY | {"deadline_ms": 1e-9}),
+        _bytes(BODY | {"deadline_ms": -5}),
+        _bytes(BODY | {"user": {"deadline_ms": 5}, "deadline_ms": 7000}),
+        _bytes(BODY | {"variant": "nope"}),
+        _bytes(BODY | {"variant": 7}),
+        _bytes(BODY | {"variant": 'a"b'}),
+        b'{"variant": "baseline", "variant": "auto"}',
+    ],
+)
+def test_what_is_not_plain_is_read(small: SmallModel, body: bytes) -> None:
+    in_overload(small, lambda model: _assert_not(refuses(model, body)))
+
+
+def test_what_an_idle_worker_could_not_do_in_time_is_told_so(small: SmallModel) -> None:
+    """Admission answers it with 504, not with 429."""
+    in_overload(small, lambda model: _assert_not(refuses(model, _bytes(BODY), deadline_ms=1e-6)))
+
+
+def test_a_name_within_a_text_is_none(small: SmallModel) -> None:
+    odd = _bytes({"candidates": ['a "deadline_ms": 0.001, "variant": "nope", ', *IDS]})
+    in_overload(small, lambda model: _assert(refuses(model, odd)))
+
+
+def _assert(one: bool) -> None:
+    assert one
+
+
+def _assert_not(one: bool) -> None:
+    assert not one
