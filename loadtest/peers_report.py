@@ -137,7 +137,9 @@ def peers_plots(result: Result) -> list[str]:
     for load in closed_loads(result):
         values = {name: median(some) for name, some in rates(result, load).items() if name != EMPTY}
         values["no server"] = median(loop_rates(result, load, json_bodies=False))
-        plots.append(bars(f"{result['variant']}: right answers per second, {load}", values, OURS))
+        plots.append(
+            bars(f"{result['model']}, {result['variant']}: right answers per second, {load}", values, OURS)
+        )
     return plots
 
 

@@ -37,6 +37,7 @@ def bars(title: str, values: Mapping[str, float], highlighted: str) -> str:
 
 _COLOURS = ("#8a94a0", "#c8781e", "#1f5fbf", "#2f8f5b")
 _HEIGHT, _MARGIN, _TICKS = 260, 60, 5
+_IN_FULL = 1000
 
 
 def curves(title: str, x_label: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
@@ -55,8 +56,8 @@ def curves(title: str, x_label: str, series: Mapping[str, Sequence[tuple[float, 
         x, y = place(most_x * share, most_y * share)
         drawn.append(
             f'<line x1="{_MARGIN}" y1="{y:.1f}" x2="{_MARGIN + width}" y2="{y:.1f}"/>'
-            f'<text x="{_MARGIN - 6}" y="{y + 4:.1f}" text-anchor="end">{most_y * share:.3g}</text>'
-            f'<text x="{x:.1f}" y="{30 + height + 16}" text-anchor="middle">{most_x * share:.3g}</text>'
+            f'<text x="{_MARGIN - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(most_y * share)}</text>'
+            f'<text x="{x:.1f}" y="{30 + height + 16}" text-anchor="middle">{_short(most_x * share)}</text>'
         )
     for number, (name, some) in enumerate(series.items()):
         colour = _COLOURS[number % len(_COLOURS)]
@@ -68,6 +69,10 @@ def curves(title: str, x_label: str, series: Mapping[str, Sequence[tuple[float, 
     label = f'<text x="{_MARGIN + width / 2}" y="{_HEIGHT - 2}" text-anchor="middle">{escape(x_label)}</text>'
     frame = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}">'
     return f"<h3>{escape(title)}</h3>{frame}{''.join(drawn)}{label}</svg>"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= _IN_FULL else f"{value:.3g}"
 
 
 def page(title: str, markdown: Sequence[str], plots: Sequence[str]) -> str:
@@ -106,4 +111,5 @@ def _table(lines: Sequence[str]) -> str:
 
 
 def _inline(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    coded = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", coded)
