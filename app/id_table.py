@@ -41,6 +41,8 @@ class IdTable:
 
     def row(self, raw: str) -> int:
         """The row of an id, or -1."""
+        if self._dict is not None:
+            return self._dict.get(raw, NONE)
         value = hash(raw)
         slot = value & self._mask
         while (row := int(self._rows[slot])) != NONE:

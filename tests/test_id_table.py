@@ -28,6 +28,7 @@ def test_every_one_of_many_is_found() -> None:
     assert (table.rows(ids) == np.arange(150_000)).all()
     assert (table.rows([f"{one}." for one in ids]) == -1).all()
     assert table.rows(ids[:3]).tolist() == [0, 1, 2]
+    assert [table.row(raw) for raw in (*ids[:1000], "nobody", "")] == [*range(1000), -1, -1]
 
 
 def test_no_ids_and_no_questions() -> None:
