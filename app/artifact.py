@@ -2,6 +2,8 @@
 
     <version>/manifest.json       this file's Manifest
     <version>/model.onnx          a variant: the graph, with its weights in model.onnx.data beside it, and report.json
+    <version>/model.items.onnx    where it can be cut: what the graph computes of an item alone, and the rest of it
+    <version>/model.rest.onnx
     <version>/encoder.json ...    a catalog: see app/catalog.py
 
 Nothing in an artifact is believed before `verify` has compared every file with its sha256.
@@ -22,6 +24,9 @@ SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 GRAPH_FILE = "model.onnx"
 GRAPH_DATA_FILE = "model.onnx.data"
+ITEMS_GRAPH_FILE = "model.items.onnx"
+REST_GRAPH_FILE = "model.rest.onnx"
+GRAPH_FILES = (GRAPH_FILE, GRAPH_DATA_FILE, ITEMS_GRAPH_FILE, REST_GRAPH_FILE)
 REPORT_FILE = "report.json"
 # Artifacts are flat folders of plainly named files: no separator, no leading dot, so no way out of the folder.
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")

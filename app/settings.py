@@ -52,6 +52,11 @@ class Settings(BaseSettings):
     max_batch_rows: Annotated[int, Field(ge=1)] = Field(
         default=1024, description="Most candidate rows that are run together."
     )
+    item_values_bytes: Annotated[int, Field(ge=0)] = Field(
+        default=32 * 1024 * 1024,
+        description="Most memory that each worker and variant may use for what the graph computes of an item alone, "
+        "for all items of the catalog, in bytes; 0 computes it for every request.",
+    )
     deadline_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=10_000.0, description="Deadline of a request that names none, in milliseconds."
     )

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from app.artifact import GRAPH_DATA_FILE, GRAPH_FILE
+from app.artifact import GRAPH_FILES
 from app.compression.evaluate import Evaluation, Scores
 from app.compression.profile import profile
 from app.compression.scorer import Scorer
@@ -65,6 +65,6 @@ class Bench:
 
 
 def graph_bytes(folder: Path) -> int:
-    """Bytes of the graph and its external data."""
-    paths = (folder / GRAPH_FILE, folder / GRAPH_DATA_FILE)
+    """Bytes of the graph, its external data and the graphs of its parts."""
+    paths = [folder / name for name in GRAPH_FILES]
     return sum(path.stat().st_size for path in paths if path.exists())

@@ -13,6 +13,7 @@ from app.artifact import Manifest, verify
 from app.card_policy import with_card_policy
 from app.compression.bench import Bench
 from app.compression.gate import judge
+from app.compression.item_side import cut_item_side
 from app.compression.make_catalog import make_catalog
 from app.compression.publish import Origin, publish_catalog, publish_graph
 from app.compression.recipe import Step
@@ -96,6 +97,7 @@ class Run:
         progress(0.1, "exporting")
         with self.store.staged() as folder:
             write_graph(subject.graph(), folder)
+            self._cut(folder, progress)
             progress(0.15, "evaluating")
             self._bench = Bench(folder, subject.encoder, subject.prepared, self.card.profile)
             measuring: Progress = lambda done, what: progress(0.2 + 0.8 * done, what)  # noqa: E731
@@ -112,12 +114,18 @@ class Run:
             with self.store.scratch() as scratch:
                 graph, notes = self._apply(recipe, steps, scratch, progress)
                 write_graph(graph, folder)
+            self._cut(folder, progress)
             report = msgspec.structs.replace(bench.measure(folder, started, _tail(progress)), notes=notes)
             assert baseline.catalog is not None
             origin = Origin(
                 self.card.name, recipe.name, inputs, baseline.catalog, baseline.reference, recipe, steps
             )
             return publish_graph(self.store, folder, origin, report, judge(report, self.card.budget))
+
+    def _cut(self, folder: Path, progress: Progress) -> None:
+        reason = cut_item_side(folder, self.subject.encoder.schema, self.subject.prepared)
+        if reason is not None:
+            progress(_STEPS_SHARE, f"its item side is not computed beforehand: {reason}")
 
     def _ready_bench(self) -> tuple[Bench, Manifest]:
         assert self._baseline is not None, "baseline() comes first"

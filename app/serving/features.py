@@ -45,26 +45,29 @@ class FeatureReader:
             self._check_texts(ids)
         rows = self.catalog.item_rows(ids)
         known = rows >= 0
-        all_known = bool(known.all())
-        _check_distinct(ids, rows if all_known else None)
-        if all_known and not columns:  # ids of the catalog and nothing else: the usual case
-            inputs = {f.name: self.catalog.items[f.name].take(rows, axis=0) for f in self._item_features}
-            return Encoded(Features(request | inputs, len(ids)), ids, rows, [], unknown_user=user_row < 0)
-        ranked = known | self._has_features(columns, len(ids))
+        _check_distinct(ids, rows if known.all() else None)
+        ranked = known | self._has_features(columns, len(ids)) if columns else known
+        item_ids, unknown, kept = ids, list[str](), rows
+        if not ranked.all():
+            item_ids = [one for one, kept in zip(ids, ranked, strict=True) if kept]
+            unknown = [one for one, kept in zip(ids, ranked, strict=True) if not kept]
+            kept = rows[ranked]
+        if columns:
+            features = Features(request | self._item_inputs(ids, rows, columns, ranked), len(item_ids))
+        else:  # ids of the catalog and nothing else: the usual case
+            features = Features(request, len(item_ids), kept)
+        return Encoded(features, item_ids, kept, unknown, unknown_user=user_row < 0)
+
+    def _item_inputs(
+        self, ids: Sequence[str], rows: Array, columns: Mapping[str, Sequence[Any]], ranked: Array
+    ) -> dict[str, Array]:
+        """Item features of the candidates that are ranked, some of which bring their own."""
         inputs = {f.name: self._item_values(f, rows, columns) for f in self._item_features}
         key = self.schema.item_key
         if key in inputs:  # the encoder may know an id that the catalog does not have
-            strangers = np.flatnonzero(~known).tolist()
+            strangers = np.flatnonzero(rows < 0).tolist()
             inputs[key][strangers] = self.catalog.encoder.encode(key, [ids[one] for one in strangers])
-        item_ids, unknown = ids, list[str]()
-        if not ranked.all():
-            inputs = {name: values[ranked] for name, values in inputs.items()}
-            item_ids = [one for one, kept in zip(ids, ranked, strict=True) if kept]
-            unknown = [one for one, kept in zip(ids, ranked, strict=True) if not kept]
-            rows = rows[ranked]
-        return Encoded(
-            Features(request | inputs, len(item_ids)), item_ids, rows, unknown, unknown_user=user_row < 0
-        )
+        return {name: values[ranked] for name, values in inputs.items()}
 
     def _whole_catalog(self, query: Query, request: dict[str, Array], user_row: int) -> Encoded:
         catalog = self.catalog
@@ -74,10 +77,9 @@ class FeatureReader:
         excluded = catalog.item_rows(query.exclude)
         wanted[excluded[excluded >= 0]] = False
         rows = np.flatnonzero(wanted)
-        inputs = {f.name: catalog.items[f.name][rows] for f in self._item_features}
         ids = catalog.item_ids
         return Encoded(
-            Features(request | inputs, len(rows)),
+            Features(request, len(rows), rows),
             [ids[row] for row in rows.tolist()],
             rows,
             [],

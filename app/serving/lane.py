@@ -12,7 +12,7 @@ import numpy as np
 from app.encoding import Array
 from app.serving.costs import RunCost
 from app.serving.query import Features
-from app.serving.session import Session
+from app.serving.session import Scoring
 
 SIZES = (1, 8, 64, 128, 256, 512, 1024)
 """Row counts that are timed."""
@@ -31,9 +31,9 @@ class Lane:
     """A session with what is known of its speed. `run_rows` is the number of rows that are best run together."""
 
     def __init__(
-        self, session: Session, request_features: frozenset[str], cost: RunCost, run_rows: int
+        self, scoring: Scoring, request_features: frozenset[str], cost: RunCost, run_rows: int
     ) -> None:
-        self._session = session
+        self.scoring = scoring
         self._request_features = request_features
         self.cost = cost
         self.run_rows = run_rows
@@ -49,30 +49,53 @@ class Lane:
             return self._together(parts)
         ((features, start, stop),) = parts
         pieces = [
-            self._session.run(
-                self._rows(features, one, min(one + self.run_rows, stop)),
-                np.zeros(min(self.run_rows, stop - one), dtype=np.int64),
-            )
+            self.score(features, one, min(one + self.run_rows, stop))
             for one in range(start, stop, self.run_rows)
         ]
         return [pieces[0] if len(pieces) == 1 else np.concatenate(pieces)]
 
+    def score(self, features: Features, start: int, stop: int) -> Array:
+        """Scores of these rows in one run, whose size is not remembered."""
+        row_request = np.zeros(stop - start, dtype=np.int64)
+        if features.catalog_rows is not None:
+            return self.scoring.run_catalog(features.inputs, features.catalog_rows[start:stop], row_request)
+        return self.scoring.run(self._rows(features, start, stop), row_request)
+
     def _together(self, parts: Sequence[Part]) -> list[Array]:
         """Several requests in one run; the batcher sees to it that they fit."""
-        inputs = [self._rows(*part) for part in parts]
         counts = [stop - start for _, start, stop in parts]
-        joined = {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
         row_request = np.repeat(np.arange(len(parts), dtype=np.int64), counts)
-        return np.split(self._session.run(joined, row_request), np.cumsum(counts)[:-1])
+        catalog_rows = [
+            features.catalog_rows[start:stop]
+            for features, start, stop in parts
+            if features.catalog_rows is not None
+        ]
+        if len(catalog_rows) == len(parts):
+            inputs = _joined([features.inputs for features, _, _ in parts])
+            scores = self.scoring.run_catalog(inputs, np.concatenate(catalog_rows), row_request)
+        else:
+            scores = self.scoring.run(_joined([self._rows(*part) for part in parts]), row_request)
+        return np.split(scores, np.cumsum(counts)[:-1])
 
     def _rows(self, features: Features, start: int, stop: int) -> Mapping[str, Array]:
-        """These rows with all request features."""
+        """All request features, and the item features of these rows."""
+        if features.catalog_rows is not None:
+            return {**features.inputs, **self.scoring.items_of(features.catalog_rows[start:stop])}
         if stop - start == features.rows:
             return features.inputs
         return {
             name: values if name in self._request_features else values[start:stop]
             for name, values in features.inputs.items()
         }
+
+
+def _joined(inputs: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """One after another; a feature that the graph does not read may be missing in some."""
+    return {
+        name: np.concatenate([one[name] for one in inputs])
+        for name in inputs[0]
+        if all(name in one for one in inputs)
+    }
 
 
 def time_runs(

@@ -7,24 +7,20 @@ way keep the one they began with, and a session is freed when nobody refers to i
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from app.active import Active
 from app.artifact import read_manifest, read_report, verify
 from app.catalog import Catalog
-from app.encoding import Array
 from app.errors import ArtifactCorrupt, ServiceError
-from app.schema import FeatureSchema, is_id, trailing_shape
+from app.schema import FeatureSchema
 from app.serving.admission import Admission
 from app.serving.batcher import Batcher
-from app.serving.costs import RunCost
 from app.serving.features import FeatureReader
 from app.serving.ladder import Ladder, Level, Rung
-from app.serving.lane import Lane, best_run_rows, time_runs
+from app.serving.lane import Lane
 from app.serving.load import Load
-from app.serving.session import Session
 from app.serving.shadow import Shadow
 from app.serving.shadow_queue import ShadowQueue
+from app.serving.warm import warm_lane
 from app.settings import Settings
 from app.store import CATALOG, ArtifactStore
 
@@ -36,7 +32,6 @@ class LoadedVariant:
     rung: Rung
     catalog_version: str
     reader: FeatureReader
-    session: Session
     lane: Lane
 
 
@@ -144,10 +139,9 @@ class Loader:
         if manifest.verdict is None or manifest.catalog is None:
             raise ArtifactCorrupt(f"{model}/{variant}/{version} is not a variant")
         reader = readers.get(manifest.catalog) or self._load_catalog(model, manifest.catalog)
-        session = Session(folder, reader.schema, self._settings.inference_threads)
-        lane = _warm_lane(session, reader.schema, self._settings.max_batch_rows, before)
+        lane = warm_lane(folder, reader, self._settings, before)
         rung = Rung(variant, version, manifest.verdict, read_report(folder))
-        return LoadedVariant(rung, manifest.catalog, reader, session, lane)
+        return LoadedVariant(rung, manifest.catalog, reader, lane)
 
     def _rung(self, model: str, variant: str, version: str) -> Rung | None:
         """What can be told of a version that cannot be loaded: the ladder must know what it does without."""
@@ -162,38 +156,3 @@ class Loader:
         folder = self._store.folder(model, CATALOG, version)
         verify(folder)
         return FeatureReader(Catalog.open(folder), self._settings.max_candidates)
-
-
-def _warm_lane(session: Session, schema: FeatureSchema, most_rows: int, before: Lane | None) -> Lane:
-    """Run at several sizes: what onnxruntime allocates and picks at a first run must not fall on a request.
-
-    The runs are timed. Where the variant has served already, its recent sizes are run and nothing else: the machine is
-    busy with requests then, and how many rows are best run together was found in peace.
-    """
-
-    def run(rows: int) -> None:
-        _run_zeros(session, schema, rows)
-
-    request_features = frozenset(feature.name for feature in schema.request_features)
-    run(1)
-    if before is not None and before.recent_rows:
-        timings = time_runs(run, sorted({1, *before.recent_rows}), repeats=1)
-        return Lane(session, request_features, RunCost(timings), before.run_rows)
-    timings = time_runs(run)
-    return Lane(session, request_features, RunCost(timings), best_run_rows(timings, most_rows))
-
-
-def _run_zeros(session: Session, schema: FeatureSchema, rows: int) -> None:
-    inputs: dict[str, Array] = {
-        feature.name: np.zeros(
-            (rows if feature.per_candidate else 1, *trailing_shape(feature)),
-            dtype=np.int64 if is_id(feature) else np.float32,
-        )
-        for feature in schema.features
-    }
-    try:
-        scores = session.run(inputs, np.zeros(rows, dtype=np.int64))
-    except Exception as error:  # onnxruntime raises classes of its own that share no base
-        raise ArtifactCorrupt(f"the graph does not run: {str(error).splitlines()[0]}") from error
-    if scores.shape != (rows,):
-        raise ArtifactCorrupt(f"the graph gives scores of the shape {scores.shape} for {rows} candidates")

@@ -30,10 +30,15 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Features(msgspec.Struct, frozen=True):
-    """A request as the graph eats it: request features [1, ...], item features [rows, ...]."""
+    """A request as the graph eats it: request features [1, ...], item features [rows, ...].
+
+    Items as the catalog has them are named by their rows alone: their features are read when they are run.
+    """
 
     inputs: Mapping[str, Array]
     rows: int
+    catalog_rows: Array | None = None
+    """int64 [rows]: the catalog's row of each candidate; `inputs` has no item features then."""
 
 
 class Encoded(msgspec.Struct, frozen=True):

@@ -14,8 +14,8 @@ from app.encoding import Array
 from app.errors import ServiceError
 from app.serving.features import FeatureReader
 from app.serving.fidelity import Fidelity, compare
+from app.serving.lane import Lane
 from app.serving.query import Encoded, Features, Query
-from app.serving.session import Session
 from app.serving.shadow_metrics import Labels
 from app.serving.shadow_queue import ShadowQueue, Skipped
 
@@ -27,13 +27,13 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Scoring(Protocol):
-    """What is needed of a loaded variant: who encodes for it, and its graph."""
+    """What is needed of a loaded variant: who encodes for it, and who runs its graph."""
 
     @property
     def reader(self) -> FeatureReader: ...  # noqa: D102
 
     @property
-    def session(self) -> Session: ...  # noqa: D102
+    def lane(self) -> Lane: ...  # noqa: D102
 
 
 class Shadow:
@@ -93,7 +93,8 @@ class Comparison:
             yield None
         pieces = []
         for start in range(0, features.rows, ROWS_PER_RUN):
-            pieces.append(self._run(features, start, min(start + ROWS_PER_RUN, features.rows)))
+            stop = min(start + ROWS_PER_RUN, features.rows)
+            pieces.append(self._scoring.lane.score(features, start, stop))
             yield None
         scores = np.concatenate(pieces)
         if not np.isfinite(scores).all():
@@ -111,11 +112,8 @@ class Comparison:
         if len(both) < 2:
             raise Skipped("too_few")
         rows, positions = np.array(both, dtype=np.int64).T
+        found = again.features
         item_features = {feature.name for feature in self._scoring.reader.schema.item_features}
-        inputs = {n: v[rows] if n in item_features else v for n, v in again.features.inputs.items()}
-        return Features(inputs, len(rows)), self._scores[positions]
-
-    def _run(self, features: Features, start: int, stop: int) -> Array:
-        item_features = {feature.name for feature in self._scoring.reader.schema.item_features}
-        inputs = {n: v[start:stop] if n in item_features else v for n, v in features.inputs.items()}
-        return self._scoring.session.run(inputs, np.zeros(stop - start, dtype=np.int64))
+        inputs = {n: v[rows] if n in item_features else v for n, v in found.inputs.items()}
+        catalog_rows = None if found.catalog_rows is None else found.catalog_rows[rows]
+        return Features(inputs, len(rows), catalog_rows), self._scores[positions]

@@ -25,22 +25,29 @@ def encode(candidates: Any = ("i1",), *, catalog: Catalog = CATALOG, **query: An
     return FeatureReader(catalog, max_candidates=100).encode(Query(candidates=candidates, **query))
 
 
+def inputs(encoded: Encoded) -> dict[str, Array]:
+    """All features; those of items that are named by their rows are the catalog's."""
+    rows = encoded.features.catalog_rows
+    items = {} if rows is None else {name: values[rows] for name, values in CATALOG.items.items()}
+    return {**encoded.features.inputs, **items}
+
+
 def same(one: Encoded, other: Encoded) -> bool:
+    ours, theirs = inputs(one), inputs(other)
     return (
         (one.features.rows, one.item_ids, one.unknown_items, one.unknown_user)
         == (other.features.rows, other.item_ids, other.unknown_items, other.unknown_user)
         and one.catalog_rows.tolist() == other.catalog_rows.tolist()
-        and one.features.inputs.keys() == other.features.inputs.keys()
+        and ours.keys() == theirs.keys()
         and all(
-            values.dtype == other.features.inputs[name].dtype
-            and np.array_equal(values, other.features.inputs[name])
-            for name, values in one.features.inputs.items()
+            values.dtype == theirs[name].dtype and np.array_equal(values, theirs[name])
+            for name, values in ours.items()
         )
     )
 
 
 def item(encoded: Encoded, name: str) -> Array:
-    return encoded.features.inputs[name]
+    return inputs(encoded)[name]
 
 
 OWN = {
@@ -80,7 +87,7 @@ def test_bare_ids_are_as_good_as_objects_and_columns_of_ids(ids: list[str]) -> N
 def test_each_candidate_is_encoded_as_it_would_be_alone(objects: list[dict[str, Any]]) -> None:
     together = encode(objects)
     alone = [encode([one]) for one in objects]
-    for name, values in together.features.inputs.items():
+    for name, values in inputs(together).items():
         if CATALOG.encoder.schema[name].per_candidate:
             rows = [item(one, name) for one in alone]
             assert np.array_equal(values, np.concatenate(rows))

@@ -93,7 +93,7 @@ def test_an_old_session_is_freed_when_nobody_uses_it_any_more(small: SmallModel)
     async def scene(one: Running) -> None:
         await one.answer()
         held = one.registry.get(NAME).variants["baseline"]
-        session = weakref.ref(held.lane._session)
+        session = weakref.ref(held.lane.scoring)
         activate(small, publish_again(small, "baseline"))
         await one.registry.refresh()
         await one.answer()  # the thread lets go of its last work only when it has new work

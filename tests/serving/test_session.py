@@ -23,20 +23,20 @@ def folder(tmp_path: Path) -> Path:
 
 def refusal(folder: Path, schema: FeatureSchema) -> str:
     with pytest.raises(ArtifactCorrupt) as raised:
-        Session(folder, schema, threads=1)
+        Session(folder, schema, threads=1, items={})
     return raised.value.message
 
 
 def test_a_graph_gets_the_inputs_it_names_and_no_others(folder: Path) -> None:
     write_graph(folder, read="year")
     inputs: dict[str, Array] = {"year": np.array([1.5, 2.5], np.float32), "views": np.zeros(2, np.float32)}
-    scores = Session(folder, a_schema(), threads=1).run(inputs, np.zeros(2, np.int64))
+    scores = Session(folder, a_schema(), threads=1, items={}).run(inputs, np.zeros(2, np.int64))
     assert scores.tolist() == [1.5, 2.5]
 
 
 def test_a_graph_may_ask_to_which_request_a_row_belongs(folder: Path) -> None:
     write_graph(folder, read="row_request", kind=TensorProto.INT64)
-    scores = Session(folder, a_schema(), threads=1).run({}, np.array([0, 0, 1], np.int64))
+    scores = Session(folder, a_schema(), threads=1, items={}).run({}, np.array([0, 0, 1], np.int64))
     assert scores.tolist() == [0, 0, 1]
 
 

@@ -63,10 +63,10 @@ def test_requests_for_other_graphs_do_not_keep_one_from_its_own(executor: Execut
             bench.lane = lane
             tasks.append(await bench.send(float(number)))
         for lane in (mine, theirs):
-            lane._session.go.set()  # type: ignore[attr-defined]
+            lane.scoring.go.set()  # type: ignore[attr-defined]
         assert await outcomes(first, *tasks) == [[-1.0], [0.0], [1.0], [2.0], [3.0]]
         assert bench.session.runs == [[-1.0], [0.0, 2.0]]
-        assert theirs._session.runs == [[1.0, 3.0]]  # type: ignore[attr-defined]
+        assert theirs.scoring.runs == [[1.0, 3.0]]  # type: ignore[attr-defined]
 
     play(scene)
 

@@ -1,0 +1,195 @@
+"""The item side of a graph, cut off: what depends on the item alone need not be computed for every request.
+
+`model.items.onnx` computes from item features what the rest needs of an item; `model.rest.onnx` goes on from there. A
+worker runs the first over its catalog once, and for a request only the second: f(user, g(item)). A dense layer over
+both sides is cut too: W [u; v] = W_u u + W_v v. The cut is exact, and is tried on real rows before it is kept. Both
+graphs point into the weights of the whole one, which stays what it was.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import helper
+
+from app.artifact import GRAPH_FILE, ITEMS_GRAPH_FILE, REST_GRAPH_FILE
+from app.compression.folded_layers import fold_layers, view_of
+from app.compression.graph import remove_unused
+from app.encoding import Array
+from app.errors import CompressionFailed
+from app.schema import ROW_REQUEST, SCORE, FeatureSchema
+from app.training.graph_file import read_graph
+from app.training.rows import Prepared
+
+TOLERANCE = 1e-5
+"""Scores may differ by so much, which is what another order of additions makes of float32."""
+_TRIALS = ((1, 1), (1, 100), (3, 17))
+"""Requests and candidates of the runs that are compared."""
+_ITEMS = 1000
+
+
+def cut_item_side(folder: Path, schema: FeatureSchema, prepared: Prepared | None) -> str | None:
+    """Write both graphs beside the whole one; where that is not possible, the reason why, and no file.
+
+    Raises CompressionFailed when onnxruntime cannot run a graph that it could run in one piece.
+    """
+    if prepared is None or not prepared.item_ids:
+        return "there is no catalog"
+    items = {name: values[:_ITEMS] for name, values in prepared.train.items.items()}
+    model = _with_sides_apart(folder / GRAPH_FILE, schema)
+    names = {feature.name for feature in schema.item_features}
+    if not _cut(folder, model, names, items):
+        return "nothing is computed from item features alone"
+    difference = _largest_difference(folder, schema, prepared, items)
+    if difference <= TOLERANCE:
+        return None
+    for name in (ITEMS_GRAPH_FILE, REST_GRAPH_FILE):
+        (folder / name).unlink()
+    return (
+        f"scores would differ by {difference:.2g}: what the graph computes of an item depends on the others"
+    )
+
+
+def _with_sides_apart(path: Path, schema: FeatureSchema) -> onnx.ModelProto:
+    """The graph, in which a dense layer over both sides is the sum of one over each; weights are where they were.
+
+    The slices of such a layer's weights are new, and inside the graph.
+    """
+    light = onnx.load(path, load_external_data=False)
+    model = read_graph(path)
+    if not fold_layers(model, view_of(model, schema, max_growth=0), lambda folding: folding.changes > 0):
+        return light
+    stored = {one.name: one for one in light.graph.initializer}
+    for one in model.graph.initializer:
+        if one.name in stored:
+            one.CopyFrom(stored[one.name])
+    return model
+
+
+def _cut(folder: Path, model: onnx.ModelProto, names: set[str], items: Mapping[str, Array]) -> bool:
+    """Write the two graphs, where the item side computes anything. Nodes that give no value per item stay behind."""
+    stays: set[str] = set()
+    while True:
+        of_items = _depends_on_items_alone(model, names, stays)
+        border = _border(model, of_items)
+        if not border:
+            return False
+        _write(folder / ITEMS_GRAPH_FILE, _items_graph(model, border))
+        few, more = (_run(folder / ITEMS_GRAPH_FILE, {n: v[:m] for n, v in items.items()}) for m in (2, 3))
+        unfit = {
+            name
+            for name in border
+            if few[name].shape[:1] != (2,) or more[name].shape != (3, *few[name].shape[1:])
+        }
+        if not unfit:
+            _write(folder / REST_GRAPH_FILE, _rest_graph(model, of_items, {n: more[n] for n in border}))
+            return True
+        stays |= unfit
+
+
+def _depends_on_items_alone(model: onnx.ModelProto, names: set[str], stays: set[str]) -> set[str]:
+    """The values computed from item features and weights and nothing else, without those in `stays`."""
+    constant = {"", *(one.name for one in model.graph.initializer)}  # an input that is left out has no name
+    constant.update(one.values.name for one in model.graph.sparse_initializer)
+    found = set(names)
+    for node in model.graph.node:
+        reads = set(_reads(node))
+        if reads <= constant:
+            constant.update(node.output)
+        elif reads <= constant | found and not stays & set(node.output):
+            found.update(node.output)
+    return found - names
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node reads, its subgraphs included; names made inside them count too, which only makes it stay behind."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+            for inner in graph.node:
+                yield from _reads(inner)
+            yield from (one.name for one in graph.output)
+
+
+def _border(model: onnx.ModelProto, of_items: set[str]) -> list[str]:
+    """Values of the item side that the rest reads, in graph order."""
+    outputs = {one.name for one in model.graph.output}
+    read = set(outputs)
+    for node in model.graph.node:
+        if not of_items & set(node.output):
+            read.update(_reads(node))
+    return [name for node in model.graph.node for name in node.output if name in of_items & read]
+
+
+def _items_graph(model: onnx.ModelProto, border: list[str]) -> onnx.ModelProto:
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    del part.graph.output[:]
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in border)
+    return _without_idle(part)
+
+
+def _rest_graph(model: onnx.ModelProto, of_items: set[str], border: Mapping[str, Array]) -> onnx.ModelProto:
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    for position in reversed(range(len(part.graph.node))):
+        if of_items & set(part.graph.node[position].output):
+            del part.graph.node[position]
+    for name, values in border.items():
+        kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+        shape = ["num_candidates", *values.shape[1:]]
+        part.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
+    return _without_idle(part)
+
+
+def _without_idle(part: onnx.ModelProto) -> onnx.ModelProto:
+    """Without nodes, weights and inputs that its outputs do not depend on."""
+    remove_unused(part)
+    read = {name for node in part.graph.node for name in _reads(node)}
+    for position in reversed([at for at, one in enumerate(part.graph.input) if one.name not in read]):
+        del part.graph.input[position]
+    del part.graph.value_info[:]
+    return part
+
+
+def _write(path: Path, model: onnx.ModelProto) -> None:
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _run(path: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    try:
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        names = [one.name for one in session.get_outputs()]
+        found = session.run(names, {one.name: inputs[one.name] for one in session.get_inputs()})
+    except Exception as error:  # onnxruntime raises classes of its own that share no base
+        reason = str(error).splitlines()[0].replace(f"{path.parent}/", "")
+        raise CompressionFailed(f"onnxruntime cannot run a part of the graph: {reason}") from error
+    return dict(zip(names, found, strict=True))
+
+
+def _largest_difference(
+    folder: Path, schema: FeatureSchema, prepared: Prepared, items: Mapping[str, Array]
+) -> float:
+    """Between the scores of the whole graph and those of its parts, on real users and items."""
+    of_items = _run(folder / ITEMS_GRAPH_FILE, items)
+    random = np.random.default_rng(0)
+    count = len(next(iter(items.values())))
+    request_names = [feature.name for feature in schema.request_features]
+    worst = 0.0
+    for requests, rows in _TRIALS:
+        drawn = random.integers(len(prepared.train), size=requests)
+        asked = {
+            name: values for name, values in prepared.train.inputs(drawn).items() if name in request_names
+        }
+        chosen = random.integers(count, size=rows)
+        asked[ROW_REQUEST] = np.sort(random.integers(requests, size=rows))
+        item_inputs = {name: values[chosen] for name, values in items.items()}
+        whole = _run(folder / GRAPH_FILE, asked | item_inputs)[SCORE]
+        beforehand = {name: values[chosen] for name, values in of_items.items()}
+        parts = _run(folder / REST_GRAPH_FILE, asked | item_inputs | beforehand)[SCORE]
+        worst = max(worst, float(np.abs(whole - parts).max()))
+    return worst

@@ -1,0 +1,105 @@
+"""How a version is made ready: its graph is loaded whole or in parts, whichever is faster, and timed at several sizes.
+
+What onnxruntime allocates and picks at a first run must not fall on a request. Where the variant has served already,
+its recent sizes are run and nothing else: the machine is busy with requests then, and what is best was found in peace.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from app.encoding import Array
+from app.errors import ArtifactCorrupt
+from app.schema import FeatureSchema, is_id, trailing_shape
+from app.serving.costs import RunCost
+from app.serving.features import FeatureReader
+from app.serving.item_side import CutSession, is_cut
+from app.serving.lane import Lane, best_run_rows, time_runs
+from app.serving.session import Scoring, Session
+from app.settings import Settings
+
+_COMPARED_ROWS = (1, 128)
+_COMPARISONS = 9
+
+
+def warm_lane(folder: Path, reader: FeatureReader, settings: Settings, before: Lane | None) -> Lane:
+    """Load the graph of a verified artifact and run it. Raises ArtifactCorrupt when it does not do what it should."""
+    scoring = _scoring(folder, reader, settings, before)
+    request_features = frozenset(feature.name for feature in reader.schema.request_features)
+
+    def run(rows: int) -> None:
+        _run(scoring, reader, rows)
+
+    if before is not None and before.recent_rows:
+        timings = time_runs(run, sorted({1, *before.recent_rows}), repeats=1)
+        return Lane(scoring, request_features, RunCost(timings), before.run_rows)
+    timings = time_runs(run)
+    return Lane(scoring, request_features, RunCost(timings), best_run_rows(timings, settings.max_batch_rows))
+
+
+def _scoring(folder: Path, reader: FeatureReader, settings: Settings, before: Lane | None) -> Scoring:
+    """The graph, warm, as the version before it was loaded; without one, as it runs faster."""
+    cut = None
+    if before is None or isinstance(before.scoring, CutSession):
+        cut = _cut(folder, reader, settings)
+    if cut is not None and before is not None:
+        return cut
+    whole = Session(folder, reader.schema, settings.inference_threads, reader.catalog.items)
+    _run_zeros(whole, reader.schema)
+    if cut is None:
+        return whole
+    return cut if _seconds(cut, reader) < _seconds(whole, reader) else whole
+
+
+def _cut(folder: Path, reader: FeatureReader, settings: Settings) -> CutSession | None:
+    """The graph in parts, if it is there and the values of all items may be kept."""
+    items = reader.catalog.items
+    if not is_cut(folder) or not reader.catalog.item_ids:
+        return None
+    cut = CutSession(folder, reader.schema, settings.inference_threads, items)
+    if cut.value_bytes() > settings.item_values_bytes:
+        return None
+    cut.compute()
+    _run_zeros(cut, reader.schema)
+    return cut
+
+
+def _seconds(scoring: Scoring, reader: FeatureReader) -> float:
+    timings = time_runs(lambda rows: _run(scoring, reader, rows), _COMPARED_ROWS, _COMPARISONS)
+    return sum(seconds for _, seconds in timings)
+
+
+def _run(scoring: Scoring, reader: FeatureReader, rows: int) -> None:
+    """A request for so many items of the catalog; without one, for items without features."""
+    items = len(reader.catalog.item_ids)
+    if not items:
+        _run_zeros(scoring, reader.schema, rows)
+        return
+    chosen = np.arange(rows, dtype=np.int64) % items
+    inputs = {
+        feature.name: _zeros(reader.schema, feature.name, 1) for feature in reader.schema.request_features
+    }
+    _checked(scoring.run_catalog(inputs, chosen, np.zeros(rows, dtype=np.int64)), rows)
+
+
+def _run_zeros(scoring: Scoring, schema: FeatureSchema, rows: int = 1) -> None:
+    inputs = {
+        feature.name: _zeros(schema, feature.name, rows if feature.per_candidate else 1)
+        for feature in schema.features
+    }
+    try:
+        scores = scoring.run(inputs, np.zeros(rows, dtype=np.int64))
+    except Exception as error:  # onnxruntime raises classes of its own that share no base
+        raise ArtifactCorrupt(f"the graph does not run: {str(error).splitlines()[0]}") from error
+    _checked(scores, rows)
+
+
+def _zeros(schema: FeatureSchema, name: str, rows: int) -> Array:
+    feature = schema[name]
+    dtype = np.int64 if is_id(feature) else np.float32
+    return np.zeros((rows, *trailing_shape(feature)), dtype=dtype)
+
+
+def _checked(scores: Array, rows: int) -> None:
+    if scores.shape != (rows,):
+        raise ArtifactCorrupt(f"the graph gives scores of the shape {scores.shape} for {rows} candidates")
