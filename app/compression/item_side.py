@@ -7,6 +7,7 @@ graphs point into the weights of the whole one, which stays what it was.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,29 +28,41 @@ TOLERANCE = 1e-5
 """Scores may differ by so much, which is what another order of additions makes of float32."""
 _TRIALS = ((1, 1), (1, 100), (3, 17))
 """Requests and candidates of the runs that are compared."""
-_ITEMS = 1000
+_REQUESTS, _ITEMS = 100, 1000
+"""How many of each they are drawn from."""
 
 
-def cut_item_side(folder: Path, schema: FeatureSchema, prepared: Prepared | None) -> str | None:
+@dataclass(frozen=True)
+class Trial:
+    """What a cut is tried on: request features [some, ...] and item features [some, ...]."""
+
+    requests: Mapping[str, Array]
+    items: Mapping[str, Array]
+
+
+def trial_of(prepared: Prepared, schema: FeatureSchema) -> Trial:
+    """Real ones, of training rows and of the catalog."""
+    chosen = np.random.default_rng(0).integers(len(prepared.train), size=_REQUESTS)
+    values = prepared.train.inputs(chosen)
+    requests = {feature.name: values[feature.name] for feature in schema.request_features}
+    return Trial(requests, {name: values[:_ITEMS] for name, values in prepared.train.items.items()})
+
+
+def cut_item_side(folder: Path, schema: FeatureSchema, trial: Trial) -> str | None:
     """Write both graphs beside the whole one; where that is not possible, the reason why, and no file.
 
     Raises CompressionFailed when onnxruntime cannot run a graph that it could run in one piece.
     """
-    if prepared is None or not prepared.item_ids:
-        return "there is no catalog"
-    items = {name: values[:_ITEMS] for name, values in prepared.train.items.items()}
     model = _with_sides_apart(folder / GRAPH_FILE, schema)
-    names = {feature.name for feature in schema.item_features}
-    if not _cut(folder, model, names, items):
-        return "nothing is computed from item features alone"
-    difference = _largest_difference(folder, schema, prepared, items)
-    if difference <= TOLERANCE:
+    if not _cut(folder, model, {feature.name for feature in schema.item_features}, trial.items):
+        reason = "nothing, or everything, is computed from item features alone"
+    elif (difference := _largest_difference(folder, trial)) > TOLERANCE:
+        reason = f"scores would differ by {difference:.2g}: what is computed of an item depends on the others"
+    else:
         return None
     for name in (ITEMS_GRAPH_FILE, REST_GRAPH_FILE):
-        (folder / name).unlink()
-    return (
-        f"scores would differ by {difference:.2g}: what the graph computes of an item depends on the others"
-    )
+        (folder / name).unlink(missing_ok=True)
+    return reason
 
 
 def _with_sides_apart(path: Path, schema: FeatureSchema) -> onnx.ModelProto:
@@ -74,7 +87,7 @@ def _cut(folder: Path, model: onnx.ModelProto, names: set[str], items: Mapping[s
     while True:
         of_items = _depends_on_items_alone(model, names, stays)
         border = _border(model, of_items)
-        if not border:
+        if not border or SCORE in border:  # nothing is of the item alone, or everything
             return False
         _write(folder / ITEMS_GRAPH_FILE, _items_graph(model, border))
         few, more = (_run(folder / ITEMS_GRAPH_FILE, {n: v[:m] for n, v in items.items()}) for m in (2, 3))
@@ -171,25 +184,23 @@ def _run(path: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
     return dict(zip(names, found, strict=True))
 
 
-def _largest_difference(
-    folder: Path, schema: FeatureSchema, prepared: Prepared, items: Mapping[str, Array]
-) -> float:
-    """Between the scores of the whole graph and those of its parts, on real users and items."""
-    of_items = _run(folder / ITEMS_GRAPH_FILE, items)
+def _largest_difference(folder: Path, trial: Trial) -> float:
+    """Between the scores of the whole graph and those of its parts."""
+    of_items = _run(folder / ITEMS_GRAPH_FILE, trial.items)
     random = np.random.default_rng(0)
-    count = len(next(iter(items.values())))
-    request_names = [feature.name for feature in schema.request_features]
     worst = 0.0
     for requests, rows in _TRIALS:
-        drawn = random.integers(len(prepared.train), size=requests)
-        asked = {
-            name: values for name, values in prepared.train.inputs(drawn).items() if name in request_names
-        }
-        chosen = random.integers(count, size=rows)
+        of_request = random.integers(_length(trial.requests), size=requests)
+        chosen = random.integers(_length(trial.items), size=rows)
+        asked = {name: values[of_request] for name, values in trial.requests.items()}
+        asked |= {name: values[chosen] for name, values in trial.items.items()}
         asked[ROW_REQUEST] = np.sort(random.integers(requests, size=rows))
-        item_inputs = {name: values[chosen] for name, values in items.items()}
-        whole = _run(folder / GRAPH_FILE, asked | item_inputs)[SCORE]
+        whole = _run(folder / GRAPH_FILE, asked)[SCORE]
         beforehand = {name: values[chosen] for name, values in of_items.items()}
-        parts = _run(folder / REST_GRAPH_FILE, asked | item_inputs | beforehand)[SCORE]
+        parts = _run(folder / REST_GRAPH_FILE, asked | beforehand)[SCORE]
         worst = max(worst, float(np.abs(whole - parts).max()))
     return worst
+
+
+def _length(values: Mapping[str, Array]) -> int:
+    return len(next(iter(values.values()))) if values else 1

@@ -13,7 +13,7 @@ from app.artifact import Manifest, verify
 from app.card_policy import with_card_policy
 from app.compression.bench import Bench
 from app.compression.gate import judge
-from app.compression.item_side import cut_item_side
+from app.compression.item_side import cut_item_side, trial_of
 from app.compression.make_catalog import make_catalog
 from app.compression.publish import Origin, publish_catalog, publish_graph
 from app.compression.recipe import Step
@@ -123,7 +123,11 @@ class Run:
             return publish_graph(self.store, folder, origin, report, judge(report, self.card.budget))
 
     def _cut(self, folder: Path, progress: Progress) -> None:
-        reason = cut_item_side(folder, self.subject.encoder.schema, self.subject.prepared)
+        subject = self.subject
+        if subject.prepared is None:
+            return  # without a catalog there are no items to compute anything for
+        schema = subject.encoder.schema
+        reason = cut_item_side(folder, schema, trial_of(subject.prepared, schema))
         if reason is not None:
             progress(_STEPS_SHARE, f"its item side is not computed beforehand: {reason}")
 

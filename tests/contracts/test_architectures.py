@@ -1,6 +1,7 @@
 """What every architecture must do. A new file in app/training/architectures/ is tested here by itself."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from app.artifact import REST_GRAPH_FILE
+from app.compression.item_side import Trial, cut_item_side
 from app.compression.row_codes import unpacked
 from app.compression.scorer import Scorer
 from app.compression.tables import find_tables
@@ -23,6 +26,7 @@ from app.encoding import Array, Encoder
 from app.errors import ConfigurationError
 from app.machine import this_machine
 from app.schema import FeatureSchema
+from app.serving.item_side import CutSession
 from app.training import architectures as folder_of_architectures
 from app.training.architecture import architectures, build
 from app.training.checkpoint import load_weights, save_weights
@@ -255,3 +259,24 @@ def test_quantized_tables_give_what_their_codes_say(
         for name, graph in (("quantized", made), ("decoded", decoded))
     )
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_its_item_side_can_be_computed_beforehand(exported: Exported, tmp_path: Path) -> None:
+    folder = tmp_path / "network" / "variant" / "version"
+    shutil.copytree(exported.folder, folder)
+    schema, requests = exported.encoder.schema, requests_of(exported.encoder, [40, 1, 30, 2])
+    items = {one.name: requests.inputs[one.name] for one in schema.item_features}
+    asked = {one.name: requests.inputs[one.name] for one in schema.request_features}
+    reason = cut_item_side(folder, schema, Trial(asked, items))
+    if not asked:
+        assert reason == "nothing, or everything, is computed from item features alone"
+        return
+    assert reason is None
+    cut = CutSession(folder, schema, threads=1, items=items)
+    cut.compute()
+    wanted = exported.scores_from_disk(requests)
+    every = np.arange(len(wanted), dtype=np.int64)
+    assert np.abs(cut.run_catalog(asked, every, requests.row_request) - wanted).max() < TOLERANCE
+    assert np.abs(cut.run(requests.inputs, requests.row_request) - wanted).max() < TOLERANCE
+    left = [one for one in onnx.load(folder / REST_GRAPH_FILE).graph.node if one.op_type == "Gather"]
+    assert not {one.input[1] for one in left} & items.keys(), "all of an item's look-ups are done before"
