@@ -16,6 +16,7 @@ from loadtest.memory import MemoryPlan, measure_memory
 from loadtest.other_generators import reach
 from loadtest.ourselves import cold_starts, run_scenarios
 from loadtest.overload import AUTO, BASELINE, OverloadPlan, measure_overload
+from loadtest.peers_bars import peers_bars
 from loadtest.prepare import BENCH, LADDER, Prepared, place_of, prepare
 from loadtest.recompression import RecompressionPlan, measure_recompression
 from loadtest.results import write
@@ -147,7 +148,9 @@ def peers(
     """Every installed peer beside us: same graph, same requests, one core, in turns."""
     bench = replace(Bench(), rounds=rounds, seconds=seconds)
     for variant in variants.split(","):
-        _wrote(f"peers-{model}-{variant}", compare(_prepared(model, variant), bench, _names(only)))
+        found = compare(_prepared(model, variant), bench, _names(only))
+        bars = peers_bars(found) if variant == BASELINE else []
+        _wrote(f"peers-{model}-{variant}", {**found, "bars": bars})
 
 
 @app.command()

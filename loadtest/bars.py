@@ -70,6 +70,22 @@ DEMO = {
 """By candidate count: in right answers per second."""
 
 
+PEERS = {
+    100: {
+        "of_loop": Bar(
+            "fp32, 100 candidates: of the same graph in a loop without a server", 0.7, "%", at_least=True
+        ),
+        "of_naive": Bar("fp32, 100 candidates: times a plain FastAPI service", 1.6, "x", at_least=True),
+    },
+    1000: {
+        "of_loop": Bar(
+            "fp32, 1,000 candidates: of the same graph in a loop without a server", 0.92, "%", at_least=True
+        )
+    },
+}
+"""By candidate count: in right answers per second, beside the peers."""
+
+
 def memory_bar(workers: int) -> Bar:
     """The bar for so many workers."""
     return Bar(f"a table of 1 GB: memory of {workers} workers over that of one", MEMORY, "x")

@@ -24,9 +24,8 @@ def measure_demo(prepared: Prepared, bench: Bench, names: Sequence[str], ours: s
     """
     asked = asking(service(own_place(prepared)), ours)
     mine = replace(asked, note=f"one worker, one inference thread; asked for `{ours}`")
-    # Without Slimrank there is nothing to compare the peers with.
-    wanted = [*names, OURS] if names else names
-    servers = [mine if one.name == OURS else one for one in chosen(wanted, prepared)]
+    peers = [one for one in chosen(names, prepared) if not one.name.startswith(OURS)]
+    servers = [*peers, mine]
     material = material_of_all(prepared, bench.counts, bench.seed)
     found = Comparison(prepared, bench, material).run([*servers, empty_route()])
     return {**found, "ours": ours, "ratios": demo_ratios(found), "bars": judged(found)}
@@ -37,7 +36,7 @@ def demo_ratios(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     found = {}
     for count in result["bench"]["counts"]:
         by_server = rates(dict(result), f"closed, {count} candidates")
-        peers = {name: some for name, some in by_server.items() if name not in {OURS, EMPTY}}
+        peers = {n: some for n, some in by_server.items() if n != EMPTY and not n.startswith(OURS)}
         best = max(peers, key=lambda name: median(peers[name]), default=None)
         found[str(count)] = {
             "best_peer": best,
