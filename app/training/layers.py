@@ -23,6 +23,7 @@ from app.schema import (
 )
 from app.training.hashed_tables import EMBEDDING_STD, HashedTable, Tables, hashed_table
 from app.training.narrowing import Kept, Stays, keep_columns, keep_inputs, keep_outputs
+from app.training.pooling import mean_of_used
 
 _NO_TABLES: Tables = {}
 
@@ -139,9 +140,9 @@ class FeatureEmbedding(nn.Module):
     def _embed(self, feature: Feature, values: Tensor) -> Tensor:
         match feature:
             case HistoryFeature():
-                return _mean_of_used(self.tables[feature.of], values)
+                return mean_of_used(self.tables[feature.of], values, self.width(feature))
             case MultiFeature():
-                return _mean_of_used(self.tables[feature.name], values)
+                return mean_of_used(self.tables[feature.name], values, self.width(feature))
             case NumberFeature():
                 return self.projections[feature.name](values.unsqueeze(1))  # type: ignore[no-any-return]
             case VectorFeature():
@@ -158,13 +159,6 @@ def _keep_outputs(owner: nn.Module, columns: Tensor) -> None:
     else:
         assert isinstance(owner, HashedTable)
         owner.keep_columns(columns)
-
-
-def _mean_of_used(table: nn.Module, indices: Tensor) -> Tensor:
-    """Mean embedding over the places that are not padding; zeros where there are none. [rows, L] -> [rows, D]."""
-    used = (indices > 0).to(torch.float32).unsqueeze(2)
-    mean: Tensor = (table(indices) * used).sum(dim=1) / used.sum(dim=1).clamp(min=1.0)
-    return mean
 
 
 class SplitLinear(nn.Module):
