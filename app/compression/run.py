@@ -96,7 +96,7 @@ class Run:
         catalog_version = publish_catalog(self.store, self.card.name, inputs, catalog).version
         progress(0.1, "exporting")
         with self.store.staged() as folder:
-            write_graph(subject.graph(), folder)
+            write_graph(subject.graph, folder)
             self._cut(folder, progress)
             progress(0.15, "evaluating")
             self._bench = Bench(folder, subject.encoder, subject.prepared, self.card.profile)
@@ -154,10 +154,10 @@ class Run:
             scratch=scratch,
             another_teacher=self.subject.another,
         )
-        model: Any = self.subject.graph() if module is None else module
+        model: Any = self.subject.graph if module is None else module
         for position, step in enumerate(steps):
             if step.technique.stage == "graph" and isinstance(model, nn.Module):
-                model = self.subject.export(model)
+                model = self.subject.export(model) if position else self.subject.graph
             begin, end = (_STEPS_SHARE * (position + after) / len(steps) for after in (0, 1))
             progress(begin, step.technique.name)
             model = step.technique.apply(model, step.config, workshop.within(begin, end))

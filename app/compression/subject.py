@@ -65,8 +65,12 @@ class Subject:
             self._others[number] = module
         return self._others[number]
 
+    @cached_property
     def graph(self) -> onnx.ModelProto:
-        """The fp32 graph: exported from the module, or the ready one after a check of the graph contract."""
+        """The fp32 graph: exported from the module, or the ready one after a check of the graph contract.
+
+        An export takes seconds, so it is made once, and shared: do not change it.
+        """
         if self.module is not None:
             return self.export(self.module)
         assert isinstance(self.card.source, OnnxSource)

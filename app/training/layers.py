@@ -23,10 +23,9 @@ from app.schema import (
 )
 from app.training.hashed_tables import EMBEDDING_STD, HashedTable, Tables, hashed_table
 from app.training.narrowing import Kept, Stays, keep_columns, keep_inputs, keep_outputs
+from app.training.pooling import mean_of_used
 
 _NO_TABLES: Tables = {}
-_NARROW = 16
-"""Up to this width a sum over places is faster than a product of one row for each candidate, on onnxruntime."""
 
 
 class FeatureEmbedding(nn.Module):
@@ -141,9 +140,9 @@ class FeatureEmbedding(nn.Module):
     def _embed(self, feature: Feature, values: Tensor) -> Tensor:
         match feature:
             case HistoryFeature():
-                return _mean_of_used(self.tables[feature.of], self.width(feature), values)
+                return mean_of_used(self.tables[feature.of], values, self.width(feature))
             case MultiFeature():
-                return _mean_of_used(self.tables[feature.name], self.width(feature), values)
+                return mean_of_used(self.tables[feature.name], values, self.width(feature))
             case NumberFeature():
                 return self.projections[feature.name](values.unsqueeze(1))  # type: ignore[no-any-return]
             case VectorFeature():
@@ -160,23 +159,6 @@ def _keep_outputs(owner: nn.Module, columns: Tensor) -> None:
     else:
         assert isinstance(owner, HashedTable)
         owner.keep_columns(columns)
-
-
-def _mean_of_used(table: nn.Module, width: int, indices: Tensor) -> Tensor:
-    """Mean embedding over the places that are not padding; zeros where there are none. [rows, L] -> [rows, D].
-
-    Written as onnxruntime computes it fastest: to sum over an axis inside, or over a short last one, costs it 0.15 us a
-    row. Narrow vectors are summed over a leading axis of places, wide ones by a product.
-    """
-    places = indices.t()
-    used = (places > 0).to(torch.float32)
-    count = used.sum(dim=0).clamp(min=1.0)
-    if width <= _NARROW:
-        total: Tensor = (table(places) * used.unsqueeze(2)).sum(dim=0)
-        return total / count.unsqueeze(1)
-    share = (used / count).t()
-    mean: Tensor = torch.bmm(share.unsqueeze(1), table(indices)).squeeze(1)
-    return mean
 
 
 class SplitLinear(nn.Module):

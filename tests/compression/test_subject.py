@@ -36,15 +36,15 @@ def replace_graph(subject: Subject, graph: onnx.ModelProto) -> None:
 def test_a_module_is_exported_as_it_was_published(subject: Subject, graph: onnx.ModelProto) -> None:
     assert subject.module is not None
     assert not subject.module.training
-    assert subject.graph().SerializeToString(deterministic=True) == graph.SerializeToString(
-        deterministic=True
-    )
+    content = subject.graph.SerializeToString(deterministic=True)
+    assert content == graph.SerializeToString(deterministic=True)
+    assert subject.graph is subject.graph, "it is exported once"
 
 
 def test_a_ready_graph_is_read_with_its_external_data(ready: Subject, graph: onnx.ModelProto) -> None:
     assert ready.module is None
     assert ready.encoder.schema == ready.card.features
-    read = ready.graph()
+    read = ready.graph
     assert len(read.graph.initializer) == len(graph.graph.initializer)
     for ours, theirs in zip(read.graph.initializer, graph.graph.initializer, strict=True):
         np.testing.assert_array_equal(onnx.numpy_helper.to_array(ours), onnx.numpy_helper.to_array(theirs))
@@ -61,7 +61,7 @@ def test_a_graph_without_its_external_data(ready: Subject) -> None:
     with pytest.raises(
         ConfigurationError, match=r"^model\.onnx is not an ONNX graph that can be used"
     ) as refused:
-        ready.graph()
+        _ = ready.graph
     assert "weights.bin" in refused.value.message
     assert str(ready.folder) not in refused.value.message
 
@@ -71,7 +71,7 @@ def test_a_graph_that_is_not_there(ready: Subject) -> None:
     with pytest.raises(
         ConfigurationError, match=r"the graph model\.onnx, or its external data, does not exist"
     ):
-        ready.graph()
+        _ = ready.graph
 
 
 def test_a_graph_that_breaks_the_contract_is_refused_by_name(ready: Subject, graph: onnx.ModelProto) -> None:
@@ -82,7 +82,7 @@ def test_a_graph_that_breaks_the_contract_is_refused_by_name(ready: Subject, gra
     with pytest.raises(
         ConfigurationError, match="the graph has an input 'mood', which the schema does not have"
     ):
-        ready.graph()
+        _ = ready.graph
 
 
 def test_an_encoder_is_needed_even_for_a_ready_graph(ready: Subject) -> None:
@@ -96,4 +96,4 @@ def test_an_encoder_is_needed_even_for_a_ready_graph(ready: Subject) -> None:
 def test_without_data_there_are_no_rows(ready: Subject) -> None:
     bare = Subject(ready.card.model_copy(update={"data": None}), ready.folder, ready.folder)
     assert bare.prepared is None
-    assert bare.graph().graph.node
+    assert bare.graph.graph.node

@@ -8,45 +8,25 @@ import onnx
 from onnx import helper, numpy_helper
 from pydantic import Field
 
+from app.compression.codebook_settings import CodebookSettings
 from app.compression.frequency import row_frequencies
-from app.compression.product_quantization import (
-    MAX_CLUSTERS,
-    Clustering,
-    ProductCode,
-    product_quantize,
-    subvector_length,
-)
+from app.compression.product_quantization import ProductCode, product_quantize, subvector_length
 from app.compression.tables import Lookup, Table, find_tables, replace_table
-from app.compression.technique import Technique, TechniqueConfig, without_tables
+from app.compression.technique import Technique, without_tables
 from app.compression.workshop import Workshop
 from app.encoding import Array
 from app.errors import CompressionFailed
 
 
-class ProductQuantizeTablesConfig(TechniqueConfig):
-    """Which tables are quantized, how finely, and by what weights."""
+class ProductQuantizeTablesConfig(CodebookSettings):
+    """Which tables are quantized, how finely, by what weights, and how they are stored."""
 
-    subvector: int = Field(
-        default=4,
-        ge=1,
-        le=256,
-        description="Numbers of a row that share one byte; where they do not divide a row, its largest divisor below.",
-    )
-    clusters: int = Field(default=256, ge=2, le=MAX_CLUSTERS, description="Centroids of each place.")
-    iterations: int = Field(default=15, ge=1, le=200, description="Rounds of k-means.")
     storage: Literal["float16", "float32"] = Field(default="float16", description="Type of the codebook.")
-    min_rows: int = Field(default=1000, ge=1, description="Smaller tables are left alone.")
     hot_rows: int = Field(
         default=0,
         ge=0,
         le=1_000_000,
         description="First rows of a table that stay exact; a vocabulary has its most frequent ids there.",
-    )
-    frequency_power: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="Power of a row's look-ups in training that it weighs by; 0: all rows alike.",
     )
 
 
@@ -63,12 +43,10 @@ def apply(model: onnx.ModelProto, config: ProductQuantizeTablesConfig, workshop:
         )
     for position, table in enumerate(chosen):
         workshop.progress(position / len(chosen), f"quantizing {table.name}")
-        # Ids of later rows may well be among those that training never looked up.
-        weights = (row_frequencies(table, rows) + 1.0) ** config.frequency_power
+        weights = config.row_weights(row_frequencies(table, rows))
         # What stays exact is no business of the centroids.
         weights[: min(config.hot_rows, table.rows - 1)] = 0.0
-        length = subvector_length(table.dimension, config.subvector)
-        clustering = Clustering(length, config.clusters, config.iterations, workshop.seed)
+        clustering = config.clustering(table.dimension, workshop.seed)
         _replace(made, table, product_quantize(table.chunks, weights, clustering), config)
     return made
 

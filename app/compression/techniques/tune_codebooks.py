@@ -6,8 +6,8 @@ import numpy as np
 from pydantic import Field
 from torch import nn
 
+from app.compression.codebook_settings import CodebookSettings
 from app.compression.codebooks import code_table, look_ups, read_through
-from app.compression.product_quantization import MAX_CLUSTERS, Clustering, subvector_length
 from app.compression.teaching import TeachingConfig, teach
 from app.compression.technique import Technique, without_tables
 from app.compression.workshop import Workshop
@@ -18,24 +18,9 @@ from app.training.rows import Rows
 _COUNTED_ROWS = 1_000_000
 
 
-class TuneCodebooksConfig(TeachingConfig):
+class TuneCodebooksConfig(CodebookSettings, TeachingConfig):
     """The settings of the product_quantize_tables that follows, and how the codebooks are tuned."""
 
-    subvector: int = Field(
-        default=4,
-        ge=1,
-        le=256,
-        description="Numbers of a row that share one byte; where they do not divide a row, its largest divisor below.",
-    )
-    clusters: int = Field(default=256, ge=2, le=MAX_CLUSTERS, description="Centroids of each place.")
-    iterations: int = Field(default=15, ge=1, le=200, description="Rounds of k-means.")
-    min_rows: int = Field(default=1000, ge=1, description="Smaller tables are left alone.")
-    frequency_power: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="Power of a row's look-ups in training that it weighs by; 0: all rows alike.",
-    )
     rest: bool = Field(default=False, description="Tune everything else along with the codebooks.")
 
 
@@ -55,9 +40,8 @@ def apply(module: nn.Module, config: TuneCodebooksConfig, workshop: Workshop) ->
     workshop.progress(0.0, "counting look-ups")
     codes = []
     for table, counts in zip(tables, look_ups(tuned, tables, _some(rows, workshop.seed)), strict=True):
-        length = subvector_length(table.embedding_dim, config.subvector)
-        clustering = Clustering(length, config.clusters, config.iterations, workshop.seed)
-        codes.append(code_table(table, (counts + 1.0) ** config.frequency_power, clustering))
+        clustering = config.clustering(table.embedding_dim, workshop.seed)
+        codes.append(code_table(table, config.row_weights(counts), clustering))
     free = [one for one in tuned.parameters() if one.requires_grad]
     for one in free:
         one.requires_grad_(config.rest)
