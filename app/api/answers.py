@@ -131,6 +131,9 @@ class JobAnswer(_Answer):
     progress: float = Field(ge=0, le=1)
     log: list[str]
     result: dict[str, Any] | None
+    not_loaded: dict[str, str] = Field(
+        default={}, description="Why what it made cannot be loaded by the worker that answers, by variant."
+    )
     error: str | None
     attempts: int
     cancel_requested: bool

@@ -16,6 +16,7 @@ from app.model_card import BASELINE, model_names
 from app.serving.admission import Admission
 from app.serving.batcher import TURN_SECONDS, Batcher
 from app.serving.loaded import Engine, LoadedModel, Loader
+from app.serving.loading import loading_thread
 from app.serving.metrics import Metrics
 from app.serving.shadow_queue import ShadowQueue, Traffic
 from app.settings import Settings
@@ -42,6 +43,7 @@ class Registry:
         shadows = ShadowQueue(traffic, metrics.shadow)
         self.engine = Engine(batcher, Admission(batcher, settings.max_queue), shadows)
         self._loader = Loader(store, settings, self.engine)
+        self._loading = loading_thread(settings.inference_threads)
         self._models: Mapping[str, LoadedModel] = MappingProxyType({})
         self._retry_at: dict[str, tuple[float, Backoff]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -59,7 +61,8 @@ class Registry:
         self.engine.batcher.close()
         await self.engine.shadows.stop()
         self._metrics.flush()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._loading, self._executor):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     @property
     def models(self) -> Mapping[str, LoadedModel]:
@@ -117,7 +120,8 @@ class Registry:
             active = await asyncio.to_thread(self._store.active, name)
             if before is not None and not self._is_stale(before, active):
                 return before
-            after = await asyncio.to_thread(self._loader.load, name, before)
+            loop = asyncio.get_running_loop()
+            after = await loop.run_in_executor(self._loading, self._loader.load, name, before)
         except ArtifactCorrupt as error:
             failures = {"": error.message}
             after = (

@@ -85,3 +85,10 @@ def ranking_of(response: httpx2.Response) -> RankResponse:
     assert min(timing.encode, timing.queue, timing.infer) >= 0
     assert timing.total > 0
     return found
+
+
+def look_at_the_store(own: TestClient) -> None:
+    """What the registry does every SLIMRANK_POLL_SECONDS."""
+    registry = own.app.state.service.registry  # type: ignore[attr-defined]
+    assert own.portal is not None
+    own.portal.call(registry.refresh)

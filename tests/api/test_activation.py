@@ -8,7 +8,7 @@ import pytest
 from app.api.answers import ActiveState, ModelDetail, Readiness
 from fastapi.testclient import TestClient
 
-from tests.api.checks import ADMIN, RANK, answered, ranking_of, refused, serving
+from tests.api.checks import ADMIN, RANK, answered, look_at_the_store, ranking_of, refused, serving
 from tests.serving.store_changes import active_version, damage, publish_again
 from tests.small_model import NAME, SmallModel
 
@@ -27,13 +27,6 @@ def roll_back(own: TestClient) -> ActiveState:
 
 def refusal(own: TestClient, code: str, **body: Any) -> str:
     return refused(own.post(ACTIVATE, json=body, headers=ADMIN), code)
-
-
-def look_at_the_store(own: TestClient) -> None:
-    """What the registry does every SLIMRANK_POLL_SECONDS."""
-    registry = own.app.state.service.registry  # type: ignore[attr-defined]
-    assert own.portal is not None
-    own.portal.call(registry.refresh)
 
 
 def answering(own: TestClient, variant: str = "auto") -> tuple[str, str]:

@@ -7,7 +7,9 @@ from app.api.answers import JobAnswer, JobList
 from app.jobs import MAX_QUEUED, QUEUE_FILE, JobQueue
 from fastapi.testclient import TestClient
 
-from tests.api.checks import ADMIN, answered, refused
+from tests.api.checks import ADMIN, answered, look_at_the_store, refused
+from tests.serving.store_changes import activate as publish_active
+from tests.serving.store_changes import active_version, damage, publish_again
 from tests.small_model import NAME, SmallModel
 
 COMPRESS = f"/admin/models/{NAME}/compress"
@@ -75,7 +77,7 @@ def test_every_state_of_a_job_is_shown(own: TestClient, queue: JobQueue) -> None
         ["a line"],
     )
     assert running.started_unix_seconds is not None
-    result = {"variants": [{"variant": "int8-static", "outcome": "passed"}]}
+    result = {"variants": [{"variant": "int8-static", "version": "0" * 16, "outcome": "passed"}]}
     queue.succeed(job.id, result)
     done = shown(own, job.id)
     assert (done.state, done.progress, done.result) == ("succeeded", 1.0, result)
@@ -83,6 +85,28 @@ def test_every_state_of_a_job_is_shown(own: TestClient, queue: JobQueue) -> None
     queue.claim("a test")
     queue.fail(other.id, "the data cannot be had")
     assert (shown(own, other.id).state, shown(own, other.id).error) == ("failed", "the data cannot be had")
+
+
+def test_a_job_says_what_of_it_cannot_be_loaded_until_it_can(
+    own: TestClient, queue: JobQueue, small: SmallModel
+) -> None:
+    old, new = active_version(small, "int8-static"), publish_again(small, "int8-static")
+    jobs = []
+    for version in (old, new.version):
+        jobs.append(submit(own, recipes=["int8-static"]).id)
+        queue.claim("a test")
+        queue.succeed(jobs[-1], {"variants": [{"variant": "int8-static", "version": version}]})
+    assert [job.not_loaded for job in answered(own.get(JOBS, headers=ADMIN), JobList).jobs] == [{}, {}]
+    whole = damage(small, new)
+    publish_active(small, new)
+    look_at_the_store(own)
+    reason = f"{NAME}/int8-static/{new.version}: model.onnx is not what was published"
+    assert [shown(own, job).not_loaded for job in jobs] == [{}, {"int8-static": reason}]
+    assert shown(own, jobs[1]).state == "succeeded"
+    path = small.store.folder(NAME, "int8-static", new.version) / "model.onnx"
+    path.write_bytes(whole)
+    while shown(own, jobs[1]).not_loaded:
+        look_at_the_store(own)
 
 
 def test_a_waiting_job_is_cancelled_at_once_and_only_once(own: TestClient) -> None:
