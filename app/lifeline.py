@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from app.settings import Settings
+from app.telemetry import OFF
 
 PREFIX = "SLIMRANK_"
 _PR_SET_PDEATHSIG = 1
@@ -53,10 +54,13 @@ class ChildStarter:
 
 
 def environment_of(settings: Settings, *, with_secrets: bool) -> dict[str, str]:
-    """The environment of a child, from which `Settings()` reads equal settings; secrets only where they are needed."""
+    """The environment of a child, from which `Settings()` reads equal settings; secrets only where they are needed.
+
+    Telemetry of libraries is off, unless the operator says otherwise.
+    """
     # Settings reads names in any case, so a lower-case one would compete with ours.
     ours = {PREFIX + name.upper() for name in Settings.model_fields}
-    environment = {name: value for name, value in os.environ.items() if name.upper() not in ours}
+    environment = OFF | {name: value for name, value in os.environ.items() if name.upper() not in ours}
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):
