@@ -95,11 +95,11 @@ class Service:
 
     def workers(self) -> list[int]:
         """The living workers that have begun."""
-        return [pid for pid in self.children() if name_of(pid) == "slimrank worker"]
+        return [pid for pid in self.children() if name_of(pid) == "slimrank-worker"]
 
     def warm_parent(self) -> int | None:
         """The process that workers are forked from, where there is one."""
-        return next((pid for pid in self.children() if name_of(pid) == "slimrank warm"), None)
+        return next((pid for pid in self.children() if name_of(pid) == "slimrank-warm"), None)
 
     def log(self) -> str:
         """What the service has said so far."""

@@ -54,10 +54,10 @@ def run_worker(create_app: Callable[[Settings], FastAPI]) -> None:
     if listener is None:
         for module in _IMPORTED_LATE:
             import_module(module)
-        name_process("slimrank warm")
+        name_process("slimrank-warm")
         listener = await_fork(socket.socket(fileno=arguments.orders))
         end_with_parent(arguments.parent, signal.SIGTERM)
-    name_process("slimrank worker")
+    name_process("slimrank-worker")
     sys.setswitchinterval(_SWITCH_SECONDS)
     logging.basicConfig(format=f"%(asctime)s worker {os.getpid()}: %(message)s", level=logging.INFO)
     settings = Settings()
