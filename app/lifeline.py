@@ -6,15 +6,19 @@ import os
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
 from app.settings import Settings
+from app.telemetry import OFF
 
 PREFIX = "SLIMRANK_"
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 # The terminal sends these to the whole foreground group; only the supervisor is to act on them.
 _FROM_TERMINAL = {signal.SIGINT, signal.SIGHUP}
 
@@ -25,10 +29,29 @@ def end_with_parent(parent: int, by: signal.Signals) -> None:
     The kernel watches the thread that started this process, so the supervisor starts its children from its main
     thread only.
     """
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(by)) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    _prctl(_PR_SET_PDEATHSIG, int(by))
     if os.getppid() != parent:
         sys.exit("the supervisor ended before its child had begun")
+
+
+def name_process(name: str) -> None:
+    """Show this process under that name in ps and top; its first 15 characters."""
+    Path("/proc/self/comm").write_text(name)
+
+
+@contextmanager
+def adopting_orphans() -> Iterator[None]:
+    """Be given, instead of init, the children of this process's descendants that end meanwhile."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 0)
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), f"prctl({option}, {value}) failed")
 
 
 class ChildStarter:
@@ -53,10 +76,13 @@ class ChildStarter:
 
 
 def environment_of(settings: Settings, *, with_secrets: bool) -> dict[str, str]:
-    """The environment of a child, from which `Settings()` reads equal settings; secrets only where they are needed."""
+    """The environment of a child, from which `Settings()` reads equal settings; secrets only where they are needed.
+
+    Telemetry of libraries is off, unless the operator says otherwise.
+    """
     # Settings reads names in any case, so a lower-case one would compete with ours.
     ours = {PREFIX + name.upper() for name in Settings.model_fields}
-    environment = {name: value for name, value in os.environ.items() if name.upper() not in ours}
+    environment = OFF | {name: value for name, value in os.environ.items() if name.upper() not in ours}
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if isinstance(value, SecretStr):

@@ -1,6 +1,7 @@
 """The supervisor: one process in the foreground that keeps workers serving and jobs running, and leaves nothing behind.
 
     supervisor --+-- worker 1..N      serve HTTP from the one inherited socket; restarted when they die
+                 |-- warm parent      of several workers only, which are forked from it; see app/warm_parent.py
                  `-- compressor       only while jobs wait; see app/compressor_watch.py
 
 SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal was closed) drain and end with code 0; a second one ends at once, with
@@ -15,7 +16,6 @@ import socket
 import sys
 import tempfile
 import time
-from asyncio.subprocess import Process
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from app.compressor_watch import CompressorWatch, pause_or_stop
 from app.lifeline import ChildStarter, environment_of
 from app.scratch import scratch_folder
 from app.settings import Settings
+from app.warm_parent import Child, NoFork, WarmParent
 
 # What a worker may take to close up after its drain, before it is killed.
 _KILL_AFTER_DRAIN_SECONDS = 3.0
@@ -50,6 +51,8 @@ _MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": str(128 * 1024 * 1024),
     "MALLOC_ARENA_MAX": "2",
 }
+# A worker leaves nothing to BLAS, whose threads would begin with the import of numpy: see app/forking.py.
+_THREADS = {"OPENBLAS_NUM_THREADS": "1"}
 
 
 class Supervisor:
@@ -61,10 +64,11 @@ class Supervisor:
         self.programs = programs or Programs()
         self.exit_code = 0
         self._stop = asyncio.Event()
-        self._workers: set[Process] = set()
+        self._workers: set[Child] = set()
         self._starter = ChildStarter()
         self._watch = CompressorWatch(settings, self.programs.compressor, self._starter)
         self._metrics_folder = ""
+        self._warm_parent: WarmParent | None = None
 
     async def run(self) -> int:
         """Serve until a signal comes; gives the exit code. Must run in the main thread: see `end_with_parent`."""
@@ -73,6 +77,10 @@ class Supervisor:
             loop.add_signal_handler(one, self._on_signal, one)
         with scratch_folder(Path(tempfile.gettempdir()), "slimrank-metrics-") as folder:
             self._metrics_folder = str(folder)
+            if self.settings.workers > 1:  # one alone has nobody to share with
+                self._warm_parent = WarmParent(
+                    self.programs.worker, self._worker_environment(), self._starter
+                )
             tasks = [self._keep_worker(n + 1) for n in range(self.settings.workers)]
             if self.settings.compressor:
                 tasks.append(self._watch.run(self._stop))
@@ -80,6 +88,8 @@ class Supervisor:
                 await asyncio.gather(*tasks)
             finally:
                 self._kill_all()
+                if self._warm_parent is not None:
+                    await self._warm_parent.end()
         return self.exit_code
 
     def _on_signal(self, received: signal.Signals) -> None:
@@ -95,6 +105,8 @@ class Supervisor:
         # Workers close theirs when they drain; with ours closed too, the kernel refuses new connections.
         self.listener.close()
         self._stop.set()
+        if self._warm_parent is not None:
+            self._warm_parent.kill()
 
     async def _keep_worker(self, number: int) -> None:
         backoff = Backoff()
@@ -103,6 +115,8 @@ class Supervisor:
             try:
                 code = await self._run_worker()
             except OSError as error:
+                if self._stop.is_set():
+                    return
                 # For want of memory, for example. The other workers go on.
                 _LOG.error("worker %d: %s", number, error)
                 code = os.EX_OSERR
@@ -137,22 +151,36 @@ class Supervisor:
         multiprocess.mark_process_dead(process.pid, self._metrics_folder)  # type: ignore[no-untyped-call]
         return code
 
-    async def _start_worker(self) -> Process:
-        environment = environment_of(self.settings, with_secrets=True)
-        environment = _MALLOC | environment
-        environment["PROMETHEUS_MULTIPROC_DIR"] = self._metrics_folder
+    async def _start_worker(self) -> Child:
         # A copy, as ours may be closed while this start waits for its turn.
         with self.listener.dup() as inherited:
+            warm_parent = self._warm_parent
+            if warm_parent is not None:
+                try:
+                    return await warm_parent.fork(inherited)
+                except NoFork as error:
+                    if self._warm_parent is not None:
+                        _LOG.warning("%s: each worker starts on its own, and shares less memory", error)
+                        self._warm_parent = None
+                    await warm_parent.end()
             command = (*self.programs.worker, "--socket", str(inherited.fileno()))
+            environment = self._worker_environment()
             return await self._starter.start(command, environment, pass_fds=[inherited.fileno()])
+
+    def _worker_environment(self) -> dict[str, str]:
+        environment = _MALLOC | _THREADS | environment_of(self.settings, with_secrets=True)
+        environment["PROMETHEUS_MULTIPROC_DIR"] = self._metrics_folder
+        return environment
 
     def _kill_all(self) -> None:
         for process in self._workers:
             _send(process, signal.SIGKILL)
+        if self._warm_parent is not None:
+            self._warm_parent.kill()
         self._watch.kill()
 
 
-def _send(process: Process, what: signal.Signals) -> None:
+def _send(process: Child, what: signal.Signals) -> None:
     # It may have ended by itself in this very moment.
     with suppress(ProcessLookupError):
         process.send_signal(what)

@@ -10,6 +10,8 @@ from hypothesis import settings
 
 # Such small networks are slower on several threads, the more so beside other tests. It is read when torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before onnxruntime is imported, as the command line does it: see app/telemetry.py.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from tests.loadtest.models import make_tiny_model
 from tests.small_model import SmallModel, made_small_model, make_small_model

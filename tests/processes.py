@@ -54,6 +54,14 @@ def children_of(pid: int) -> list[int]:
     return sorted(found)
 
 
+def name_of(pid: int) -> str:
+    """The name that the process has given itself; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def environment(**settings: Any) -> dict[str, str]:
     """This process's environment with these settings, and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SLIMRANK_")}
@@ -80,10 +88,22 @@ class Service:
         return response.json()
 
     def children(self) -> list[int]:
-        """Workers and compressor now; all that were ever seen are remembered for `leaves_nobody`."""
+        """Workers, warm parent and compressor now; all that were ever seen are remembered for `leaves_nobody`."""
         found = children_of(self.process.pid)
         self.everyone.update(found)
         return found
+
+    def workers(self) -> list[int]:
+        """The living workers that have begun."""
+        return [pid for pid in self.children() if name_of(pid) == "slimrank-worker"]
+
+    def warm_parent(self) -> int | None:
+        """The process that workers are forked from, where there is one."""
+        return next((pid for pid in self.children() if name_of(pid) == "slimrank-warm"), None)
+
+    def log(self) -> str:
+        """What the service has said so far."""
+        return (self.folder / "log").read_text()
 
     def signal(self, what: signal.Signals) -> None:
         """Send a signal to the supervisor alone."""

@@ -50,3 +50,12 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SLIMRANK_PORT", "")
     assert Settings().admin_key is None
     assert Settings().port == 8000
+
+
+def test_telemetry_of_libraries_is_off_unless_the_operator_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    assert environment_of(Settings(), with_secrets=False)["ORT_DISABLE_TELEMETRY"] == "1"
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    assert environment_of(Settings(), with_secrets=False)["ORT_DISABLE_TELEMETRY"] == "0"

@@ -116,7 +116,7 @@ def test_a_request_that_outlasts_the_drain_does_not_hold_up_the_end(
 def test_nobody_outlives_a_supervisor_that_was_killed(tmp_path: Path) -> None:
     with service(tmp_path, workers=2) as running:
         running.queue.submit("stubborn")
-        eventually(lambda: len(running.children()) == 3, "two workers and the compressor")
+        eventually(lambda: len(running.children()) == 4, "two workers, their parent, the compressor")
         eventually(running.queue.running, "the job runs")
         running.signal(signal.SIGKILL)
         running.exit_code()
@@ -149,7 +149,7 @@ def test_service_goes_on_when_one_of_two_workers_is_killed_under_load(
             answered, failed = asker.result()
             assert answered > 0
             assert failed <= 1  # the one that the killed worker had in its hands
-        assert len(running.children()) == 2
+        assert len(running.workers()) == 2
 
 
 def test_a_lone_worker_comes_back_and_no_new_request_is_refused(tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ method or path, a query, an escape, HTTP/1.0, a pipeline, a client that does not
 same routes exist.
 """
 
-import itertools
 import re
-import secrets
 import time
 from typing import Any, ClassVar, Protocol, cast
 
@@ -18,12 +16,10 @@ from app.api.envelope import REQUEST_ID, announces_more, error_headers, error_pa
 from app.api.hot import Ask, Headers, Hot
 from app.api.known_heads import KnownHead, KnownHeads, Route
 from app.api.protocol import TOO_SLOW, BoundedProtocol
+from app.api.request_ids import RequestIds
 from app.errors import NotReady, RequestTimeout, ServiceError
 
 _HOT = re.compile(rb"/v1/models/([A-Za-z0-9._-]{1,64})/(rank|recommend)")
-# Ids of requests that bring none: of this process, and numbered.
-_OURS = secrets.token_hex(4)
-_NUMBERS = itertools.count()
 _CLOSE_ENOUGH_SECONDS = 0.001
 _BUSY = float("inf")
 _ROUTES: dict[bytes, Route] = {b"rank": "rank", b"recommend": "recommend"}
@@ -39,6 +35,7 @@ class HotProtocol(BoundedProtocol):
         application = cast(FastAPI, self.config.app)
         self.hot: Hot = application.state.hot
         self._known_heads: KnownHeads = application.state.known_heads
+        self.request_ids: RequestIds = application.state.request_ids
         self._max_body_bytes: int = application.state.service.settings.max_body_bytes
         self._read_at = 0.0
         self._rests_since = _BUSY
@@ -233,7 +230,7 @@ class HotCycle:
         self.disconnected = False
         self.response_complete = False
         self.may_be_known = keeps_alive and not request_id
-        self.request_id = request_id or f"{_OURS}{next(_NUMBERS):08x}"
+        self.request_id = request_id or protocol.request_ids.new()
 
     @property
     def is_whole_and_usual(self) -> bool:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType
 
 import uvicorn
@@ -20,7 +21,8 @@ from fastapi import FastAPI
 from app.api.hot_protocol import HotProtocol
 from app.api.protocol import BoundedProtocol
 from app.errors import ServiceError
-from app.lifeline import end_with_parent
+from app.forking import await_fork
+from app.lifeline import end_with_parent, name_process
 from app.machine import give_back
 from app.settings import Settings
 
@@ -31,18 +33,31 @@ _TICKS_A_SECOND = 10
 # A thread that loads a version or scores for a shadow may hold Python for so long while requests wait. The default is
 # 5 ms, longer than most of them take; while only one thread has work nothing is switched.
 _SWITCH_SECONDS = 0.0005
+# What uvicorn imports when it begins to serve; the warm parent has it for all workers.
+_IMPORTED_LATE = ("uvicorn.lifespan.on", "uvicorn.loops.uvloop", "uvloop")
 
 
 def run_worker(create_app: Callable[[Settings], FastAPI]) -> None:
     """Be a worker: read the command line that the supervisor gives, and the settings from the environment; serve.
 
+    With `--orders`, be the warm parent first, of which each worker is a fork.
     Exits with os.EX_CONFIG when the application cannot be made, so that the supervisor does not try again.
     """
     parser = argparse.ArgumentParser(description="Serve from an inherited socket.")
-    parser.add_argument("--socket", type=int, required=True, help="File descriptor of the listening socket.")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--socket", type=int, help="File descriptor of the listening socket.")
+    source.add_argument("--orders", type=int, help="Fork workers on the orders that come on this descriptor.")
     parser.add_argument("--parent", type=int, required=True, help="Drain and end when this process ends.")
     arguments = parser.parse_args()
     end_with_parent(arguments.parent, signal.SIGTERM)
+    listener = arguments.socket
+    if listener is None:
+        for module in _IMPORTED_LATE:
+            import_module(module)
+        name_process("slimrank-warm")
+        listener = await_fork(socket.socket(fileno=arguments.orders))
+        end_with_parent(arguments.parent, signal.SIGTERM)
+    name_process("slimrank-worker")
     sys.setswitchinterval(_SWITCH_SECONDS)
     logging.basicConfig(format=f"%(asctime)s worker {os.getpid()}: %(message)s", level=logging.INFO)
     settings = Settings()
@@ -51,7 +66,7 @@ def run_worker(create_app: Callable[[Settings], FastAPI]) -> None:
     except ServiceError as error:
         print(f"error: {error.message}", file=sys.stderr, flush=True)
         sys.exit(os.EX_CONFIG)
-    Server(app, settings).run([socket.socket(fileno=arguments.socket)])
+    Server(app, settings).run([socket.socket(fileno=listener)])
 
 
 class Server(uvicorn.Server):

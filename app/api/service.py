@@ -11,6 +11,7 @@ from app.api import activation, compress, health, jobs, metrics, models, page, r
 from app.api.envelope import Envelope, add_error_handlers
 from app.api.hot import Hot
 from app.api.known_heads import KnownHeads
+from app.api.request_ids import RequestIds
 from app.api.state import Service
 from app.jobs import QUEUE_FILE, JobQueue
 from app.serving.metrics import Metrics
@@ -38,6 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.draining = False
     service = app.state.service = _service(settings)
     app.state.known_heads = KnownHeads()
+    app.state.request_ids = RequestIds()
     app.state.hot = Hot(settings, service.registry, service.metrics)
     app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
     add_error_handlers(app)

@@ -4,6 +4,7 @@ So `slimrank serve` never loads torch, and `slimrank --help` loads next to nothi
 Typer app called `app`, and one line in COMMANDS.
 """
 
+import os
 import sys
 from importlib import import_module, metadata
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from app.errors import ConfigurationError, InvalidInput, NotFound, ServiceError
+from app.telemetry import OFF
 
 COMMANDS = {
     "serve": ("app.cli.serve", "Serve the models over HTTP, and compress them in the background."),
@@ -33,6 +35,8 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command line. What a person did wrong is one red line and exit code 2; other failures exit with 1."""
+    for name, value in OFF.items():
+        os.environ.setdefault(name, value)
     try:
         app()
     except ServiceError as error:

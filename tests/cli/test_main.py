@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from app.cli.main import COMMANDS
@@ -60,3 +61,11 @@ def test_online_commands_do_not_load_offline_libraries(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({OFFLINE!r} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
+
+
+def test_a_command_with_onnxruntime_leaves_nothing_in_the_home_folder(tmp_path: Path) -> None:
+    """Its telemetry would keep a database there, which is gone only when it is off before the import."""
+    command = (sys.executable, "-m", "app.cli.main", "techniques")
+    bare = {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
+    subprocess.run(command, env=bare, check=True, capture_output=True)
+    assert list(tmp_path.iterdir()) == []

@@ -70,10 +70,10 @@ def test_a_killed_worker_comes_back_and_the_others_go_on(small_model: SmallModel
         with continuous_load(one.url) as load:
             load.wait_for(20)
             for _ in range(3):
-                victim = one.children()[0]
+                victim = one.workers()[0]
                 os.kill(victim, signal.SIGKILL)
-                eventually(lambda gone=victim: gone not in one.children(), "the death")
-                eventually(lambda: len(one.children()) == 2, "the next worker")
+                eventually(lambda gone=victim: gone not in one.workers(), "the death")
+                eventually(lambda: len(one.workers()) == 2, "the next worker")
                 load.wait_for(20)
         # Only what the dead workers had in their hands may be lost, and nothing is answered wrongly.
         assert set(load.outcomes) <= {"200", "ReadError", "RemoteProtocolError", "ConnectError"}

@@ -1,0 +1,160 @@
+"""The supervisor's side of the warm parent, of which workers are forks, so that they share what they import."""
+
+import asyncio
+import logging
+import os
+import socket
+from asyncio.subprocess import Process
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from app.lifeline import ChildStarter, adopting_orphans
+
+_LONGEST_REPORT_BYTES = 256
+_LOG = logging.getLogger("slimrank")
+
+
+class Child(Protocol):
+    """A process of which the supervisor is the parent, however it was started."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended; less than 0: ended by that signal."""
+
+    def send_signal(self, signal: int, /) -> None:
+        """Send it a signal. Raises ProcessLookupError when it has ended."""
+
+
+class ForkedWorker:
+    """A worker that the warm parent has forked, and that is the supervisor's child by now; to be waited for once."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._handle = os.pidfd_open(pid)
+        self._reaped = False
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended; less than 0: ended by that signal."""
+        await _until_readable(self._handle)
+        _, status = os.waitpid(self.pid, 0)  # noqa: ASYNC222  (it has ended)
+        self._reaped = True
+        os.close(self._handle)
+        return os.waitstatus_to_exitcode(status)
+
+    def send_signal(self, signal: int, /) -> None:
+        """Send it a signal. Raises ProcessLookupError when it has ended."""
+        if self._reaped:
+            raise ProcessLookupError
+        os.kill(self.pid, signal)
+
+
+class NoFork(Exception):
+    """Libraries have begun threads in the warm parent, so that workers cannot be forked from it."""
+
+
+class WarmParent:
+    """Starts the warm parent when the first worker is wanted, and again when one is wanted and it has died.
+
+    `command` is a worker's command line, to which `--orders <descriptor>` is added.
+    """
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str], starter: ChildStarter) -> None:
+        self._command = command
+        self._environment = environment
+        self._starter = starter
+        self._process: Process | None = None
+        self._orders: socket.socket | None = None
+        self._ends = False
+        self._refused: NoFork | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def fork(self, listener: socket.socket) -> ForkedWorker:
+        """A new worker that serves from `listener`, which stays ours to close. Raises NoFork, and OSError."""
+        async with self._one_at_a_time:
+            if self._refused is not None:
+                raise self._refused
+            what, _, value = (await self._report_of_fork(listener)).partition(" ")
+            if what == "threads":
+                self._refused = NoFork(f"{value} threads run in the warm parent")
+                raise self._refused
+        if what == "worker":
+            return ForkedWorker(int(value))
+        raise OSError(value or "the warm parent, or the worker that it forked, ended too early")
+
+    def kill(self) -> None:
+        """End it at once, for good; it holds nothing that could be lost. Workers go on."""
+        self._ends = True
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def end(self) -> None:
+        """End it for good, and wait until it has ended."""
+        self.kill()
+        await self._clear()
+
+    async def _report_of_fork(self, listener: socket.socket) -> str:
+        inbox, outbox = os.pipe()
+        with adopting_orphans():
+            try:
+                try:
+                    await self._order(listener, outbox)
+                finally:
+                    os.close(outbox)
+                # The writing end is in the order now: should all who have it die, this reads an end of file.
+                await _until_readable(inbox)
+                return os.read(inbox, _LONGEST_REPORT_BYTES).decode()
+            finally:
+                os.close(inbox)
+
+    async def _order(self, listener: socket.socket, outbox: int) -> None:
+        if self._orders is not None and _sent(self._orders, listener, outbox):
+            return
+        if self._process is not None:
+            _LOG.warning("the warm parent has ended; another one takes its place")
+            await self._clear()
+        orders = await self._launch()
+        if not _sent(orders, listener, outbox):
+            raise OSError("the warm parent ended at its start")
+
+    async def _launch(self) -> socket.socket:
+        if self._ends:
+            raise OSError("the service ends")
+        self._orders, theirs = socket.socketpair()
+        with theirs:
+            command = (*self._command, "--orders", str(theirs.fileno()))
+            self._process = await self._starter.start(command, self._environment, pass_fds=[theirs.fileno()])
+        if self._ends:
+            self.kill()
+        return self._orders
+
+    async def _clear(self) -> None:
+        """Forget one that has ended, or is about to: without orders it ends by itself."""
+        if self._orders is not None:
+            self._orders.close()
+            self._orders = None
+        if self._process is not None:
+            await self._process.wait()
+            self._process = None
+
+
+def _sent(orders: socket.socket, listener: socket.socket, outbox: int) -> bool:
+    try:
+        socket.send_fds(orders, [b"f"], [listener.fileno(), outbox])
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
+
+
+async def _until_readable(descriptor: int) -> None:
+    readable = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(descriptor)

@@ -1,0 +1,160 @@
+"""Workers that are forked from a warm parent: crashes of either, signals, and a process that must not be forked."""
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Service, alive, children_of, eventually, service
+
+HELD = 4
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(HELD) as threads:
+        yield threads
+
+
+def hold(running: Service, pool: ThreadPoolExecutor) -> list[Future[str]]:
+    """Requests that are under way, until the file `release` appears."""
+    held = [pool.submit(running.get, f"/hold/{number}") for number in range(HELD)]
+    eventually(lambda: len(list(running.folder.glob("held-*"))) == HELD, "all requests under way")
+    return held
+
+
+def family(running: Service) -> tuple[int, list[int]]:
+    """The warm parent and its two workers."""
+    eventually(lambda: len(running.workers()) == 2, "two workers")
+    parent = running.warm_parent()
+    assert parent is not None
+    return parent, running.workers()
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not alive(pid), "the end of a process")
+
+
+def answers_from(running: Service, pid: int) -> None:
+    eventually(lambda: running.get("/pid") == pid, f"an answer from {pid}")
+
+
+def test_workers_are_children_of_the_supervisor_and_their_parent_holds_nothing(tmp_path: Path) -> None:
+    with service(tmp_path, workers=2) as running:
+        parent, workers = family(running)
+        assert set(children_of(running.process.pid)) == {parent, *workers}
+        assert children_of(parent) == []
+        assert len(list(Path(f"/proc/{parent}/task").iterdir())) == 1
+        links = [str(path.readlink()) for path in Path(f"/proc/{parent}/fd").iterdir()]
+        assert len([link for link in links if link.startswith("socket:")]) == 1  # that of its orders
+        for worker in workers:
+            answers_from(running, worker)
+
+
+def test_one_worker_has_no_warm_parent(tmp_path: Path) -> None:
+    with service(tmp_path, workers=1) as running:
+        assert running.children() == running.workers() == [running.get("/pid")]
+
+
+def test_a_worker_that_crashed_is_forked_again_from_the_same_parent(tmp_path: Path) -> None:
+    with service(tmp_path, workers=2) as running:
+        parent, (victim, other) = family(running)
+        kill(victim)
+        _, after = eventually(lambda: len(running.workers()) == 2 and family(running), "the next worker")
+        assert running.warm_parent() == parent
+        assert other in after
+        (new,) = set(after) - {other}
+        answers_from(running, new)
+        eventually(lambda: "ended by SIGKILL; next start in 0 s" in running.log(), "its exit code in the log")
+
+
+def test_a_dead_warm_parent_takes_nothing_along_and_is_replaced_when_it_is_needed(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    with service(tmp_path, workers=2) as running:
+        parent, workers = family(running)
+        held = hold(running, pool)
+        kill(parent)
+        assert running.workers() == workers
+        (tmp_path / "release").touch()
+        assert sorted(one.result() for one in held) == [str(number) for number in range(HELD)]
+        kill(workers[0])
+        eventually(lambda: len(running.workers()) == 2, "the next worker")
+        assert running.warm_parent() not in {None, parent}
+        (new,) = set(running.workers()) - {workers[1]}
+        answers_from(running, new)
+        running.signal(signal.SIGTERM)
+        assert running.exit_code() == 0
+        running.leaves_nobody()
+    assert "the warm parent has ended; another one takes its place" in running.log()
+    assert "Traceback" not in running.log()
+
+
+def test_workers_drain_although_their_parent_is_dead(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    with service(tmp_path, workers=2, drain_seconds=60) as running:
+        parent, _ = family(running)
+        held = hold(running, pool)
+        kill(parent)
+        running.signal(signal.SIGTERM)
+        eventually(running.refuses, "new connections are refused")
+        assert not any(one.done() for one in held)
+        (tmp_path / "release").touch()
+        assert sorted(one.result() for one in held) == [str(number) for number in range(HELD)]
+        assert running.exit_code() == 0
+        running.leaves_nobody()
+
+
+def test_a_drain_ends_the_warm_parent_at_once_and_not_the_requests(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    with service(tmp_path, workers=2, drain_seconds=60) as running:
+        parent, _ = family(running)
+        held = hold(running, pool)
+        running.signal(signal.SIGTERM)
+        eventually(lambda: not alive(parent), "the end of the warm parent")
+        eventually(running.refuses, "new connections are refused")
+        assert not any(one.done() for one in held)
+        (tmp_path / "release").touch()
+        assert len([one.result() for one in held]) == HELD
+        assert running.exit_code() == 0
+
+
+def test_workers_drain_when_the_supervisor_was_killed(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
+    with service(tmp_path, workers=2, drain_seconds=60) as running:
+        parent, workers = family(running)
+        held = hold(running, pool)
+        kill(running.process.pid)
+        eventually(lambda: not alive(parent), "the end of the warm parent")
+        (tmp_path / "release").touch()
+        assert sorted(one.result() for one in held) == [str(number) for number in range(HELD)]
+        eventually(lambda: not any(map(alive, workers)), "the end of the workers")
+
+
+def test_a_forked_worker_that_cannot_start_ends_the_service_and_says_why(tmp_path: Path) -> None:
+    with service(tmp_path, workers=2) as running:
+        _, workers = family(running)
+        (tmp_path / "refuse").touch()
+        kill(workers[0])
+        assert running.exit_code() == 2
+        running.leaves_nobody()
+    assert "error: the small worker was told to refuse" in running.log()
+
+
+def test_a_process_with_threads_is_not_forked_and_workers_start_on_their_own(tmp_path: Path) -> None:
+    (tmp_path / "threads").touch()
+    with service(tmp_path, workers=2) as running:
+        eventually(lambda: len(running.workers()) == 2, "two workers")
+        assert running.warm_parent() is None
+        first, second = running.workers()
+        answers_from(running, first)
+        kill(first)
+        eventually(lambda: len(running.workers()) == 2, "the next worker")
+        assert second in running.workers()
+        running.signal(signal.SIGTERM)
+        assert running.exit_code() == 0
+        running.leaves_nobody()
+    assert running.log().count("2 threads run in the warm parent: each worker starts on its own") == 1
