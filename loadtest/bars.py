@@ -12,7 +12,7 @@ class Bar:
     what: str
     limit: float
     unit: str = ""
-    """`x`: a ratio, `%`: a share of one, `ms`; empty: a number of things."""
+    """`x`: a ratio, `%`: a share of one, `ms`, `MB`; empty: a plain number."""
     at_least: bool = False
 
     def judged(self, value: float | None) -> dict[str, Any]:

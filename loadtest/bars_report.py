@@ -44,4 +44,6 @@ def _shown(value: float | None, unit: str) -> str:
         return "not measured"
     if unit == "%":
         return f"{value:.1%}"
-    return f"{value:,.2f} {unit}" if unit == "ms" else f"{value:.2f}x" if unit == "x" else f"{value:,g}"
+    if unit in ("ms", "MB"):
+        return f"{value:,.2f} {unit}" if unit == "ms" else f"{value:,.0f} {unit}"
+    return f"{value:.2f}x" if unit == "x" else f"{value:,g}"

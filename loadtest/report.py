@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.bars_report import bars_table
+from loadtest.compression.demo_report import demo_variants_table
+from loadtest.compression.large_table_report import large_table_table
 from loadtest.compression.long_tail_report import long_tail_table
 from loadtest.compression.report import comparison_table
+from loadtest.compression.tables_report import tables_table
 from loadtest.demo_report import demo_table
 from loadtest.memory_report import memory_table
 from loadtest.ours_report import check_table, fastest, generators_table, ours_table, resident_plots
@@ -30,7 +33,10 @@ SECTIONS: dict[str, tuple[Callable[[Result], str], Callable[[Result], list[str]]
     "recompression": (recompression_table, _no_plots),
     "memory": (memory_table, _no_plots),
     "soak": (ours_table, resident_plots),
+    "variants": (demo_variants_table, _no_plots),
+    "tables": (tables_table, _no_plots),
     "long-tail": (long_tail_table, _no_plots),
+    "large-table": (large_table_table, _no_plots),
     "generators": (generators_table, _no_plots),
 }
 """For each kind of result file its tables and its plots, in the order of the report."""

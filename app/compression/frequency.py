@@ -14,22 +14,30 @@ def row_frequencies(table: Table, rows: Rows | None) -> Array:
     """Look-ups of each row of the table, float64 [table.rows]; ones where nothing is known of them.
 
     Each used place of a list counts, padding does not; features that share the table are added up. Nothing is known
-    without rows, and where a look-up's indices are computed from its features. Rows that are never looked up have 0.
-    Raises CompressionFailed when the rows hold an index that the table does not have.
+    without rows, and where a look-up's indices are computed from its features in another way than one by one. Rows that
+    are never looked up have 0. Raises CompressionFailed when the rows hold an index that the table does not have.
     """
-    if rows is None or not len(rows) or not all(lookup.features for lookup in table.lookups):
+    if rows is None or not len(rows) or not all(one.features or one.mapped for one in table.lookups):
         return np.ones(table.rows)
     total = np.zeros(table.rows)
-    # A feature that is looked up twice is so for every row, and is given its weight once for each.
-    for feature in [name for lookup in table.lookups for name in lookup.features]:
-        counts = _of_feature(feature, rows)
-        if len(counts) > table.rows:
-            raise CompressionFailed(
-                f"feature {feature!r} has the index {len(counts) - 1}, "
-                f"and the table {table.name!r} only {table.rows} rows"
-            )
-        total[: len(counts)] += counts
+    for lookup in table.lookups:
+        # A feature that is looked up twice is so for every row, and is given its weight once for each.
+        for feature in lookup.features:
+            _add(total, _of_feature(feature, rows), feature, table)
+        if lookup.mapped is not None:
+            counts = _of_feature(lookup.mapped.feature, rows)
+            found = lookup.mapped.rows(np.arange(len(counts)))
+            _add(total, np.bincount(found, weights=counts), lookup.mapped.feature, table)
     return total
+
+
+def _add(total: Array, counts: Array, feature: str, table: Table) -> None:
+    if len(counts) > table.rows:
+        raise CompressionFailed(
+            f"feature {feature!r} has the index {len(counts) - 1}, "
+            f"and the table {table.name!r} only {table.rows} rows"
+        )
+    total[: len(counts)] += counts
 
 
 def _of_feature(name: str, rows: Rows) -> Array:

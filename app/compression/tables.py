@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import onnx
 
 from app.compression.graph import value_uses
+from app.compression.index_maps import IndexMap, index_map
 from app.encoding import Array
 from app.training.weights import is_external, read_rows
 
@@ -40,6 +41,8 @@ class Lookup:
     """The value that holds the rows found, [*shape of the indices, dimension]."""
     features: tuple[str, ...]
     """The graph inputs whose indices these are; none where they are computed in any other way."""
+    mapped: IndexMap | None = None
+    """Where they are computed from one feature's indices, each by itself: how."""
 
     def value(self, name: str) -> str:
         """A name for a value on the way to `output`, which no other look-up has."""
@@ -109,7 +112,8 @@ def find_tables(model: onnx.ModelProto) -> list[Table]:
         if node.op_type == "Gather" and _axis(node) == 0:
             features = index_features(node.input[1], makers, inputs)
             if features is not None:
-                found = Lookup(node.input[1], node.output[0], features)
+                mapped = None if features else index_map(node.input[1], model)
+                found = Lookup(node.input[1], node.output[0], features, mapped)
                 lookups.setdefault(node.input[0], []).append(found)
     return [
         Table(tensor, tuple(lookups[tensor.name]))

@@ -8,10 +8,7 @@ ranker could reach stands beside the baseline's. What was chosen (optimizer, ste
 by validation rows of a smaller catalog, and the figures are those of test rows.
 """
 
-import json
-import os
 import re
-import subprocess
 import tempfile
 import time
 import tomllib
@@ -19,13 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import onnx
 import typer
 from rich.console import Console
 
 from loadtest.bars import Bar
+from loadtest.compression.home import Home, table_bytes
 from loadtest.compression.long_tail_report import long_tail_table
-from loadtest.prepare import ROOT, SLIMRANK
 from loadtest.results import write
 
 NAME = "long-tail"
@@ -168,20 +164,21 @@ class LongTail:
         return CARD.format(**asdict(self), held_out=held_out, auc_kept=AUC_KEPT)
 
 
-def measure(plan: LongTail, home: Path) -> dict[str, Any]:
+def measure(plan: LongTail, folder: Path) -> dict[str, Any]:
     """Train, unless the folder holds what the same card made; make every variant; gives what each keeps.
 
     Raises SystemExit with what the command line said when it fails.
     """
-    model = home / "models" / NAME
+    home = Home.below(folder)
+    model = home.models / NAME
     model.mkdir(parents=True, exist_ok=True)
     facts = _train(home, model, plan.card)
     trained = time.monotonic()
     recipes = plan.recipes.replace("LARGE_ROWS", str(plan.items // 2))
     (model / "model.toml").write_text(plan.card + recipes)
-    _slimrank(home, "compress", NAME)
+    home.slimrank("compress", NAME)
     compressed = time.monotonic()
-    reports = json.loads(_slimrank(home, "report", NAME, "--json"))
+    reports = home.reports(NAME)
     # A folder that is used again may hold variants of other recipes.
     asked = ["baseline", *(one["name"] for one in tomllib.loads(recipes).get("recipes", []))]
     variants = {name: _figures(home, name, reports[name]) for name in asked}
@@ -195,38 +192,26 @@ def measure(plan: LongTail, home: Path) -> dict[str, Any]:
     }
 
 
-def _train(home: Path, model: Path, card: str) -> dict[str, float]:
+def _train(home: Home, model: Path, card: str) -> dict[str, float]:
     """Train the card, unless it has been; gives the Bayes-optimal AUC of its rows, and how long it took."""
     trained = model / "trained.md"  # documents are no part of what a variant is made from
     before, _, said = trained.read_text().partition("\n---\n") if trained.exists() else ("", "", "")
     if before != card:
         (model / "model.toml").write_text(card)
         started = time.monotonic()
-        said = _slimrank(home, "train", NAME)
+        said = home.slimrank("train", NAME)
         said = f"training_seconds: {time.monotonic() - started:.1f}\n{said}"
         trained.write_text(f"{card}\n---\n{said}")
     return {name: float(value) for name, value in _FACT.findall(said)}
 
 
-def _slimrank(home: Path, *words: str) -> str:
-    """What the command prints. Raises SystemExit with all of it when it fails."""
-    places = {one.upper(): str(home / one) for one in ("models", "store", "cache")}
-    environment = os.environ | {f"SLIMRANK_{name}": value for name, value in places.items()}
-    command = [str(SLIMRANK), *words]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"slimrank {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def _figures(home: Path, variant: str, found: dict[str, Any]) -> dict[str, Any]:
+def _figures(home: Home, variant: str, found: dict[str, Any]) -> dict[str, Any]:
     report, manifest = found["report"], found["manifest"]
-    folder = home / "store" / NAME / variant / manifest["version"]
     quality = report["quality"]
     return {
         "bytes": report["size"]["artifact_bytes"],
         "smaller": report["size"]["compression_ratio"],
-        "table_bytes": table_bytes(folder / "model.onnx", LARGE_TABLE),
+        "table_bytes": table_bytes(home.graph(NAME, variant, manifest["version"]), LARGE_TABLE),
         "auc": quality["auc"],
         "auc_kept": quality["auc_ratio"],
         "rows": quality["rows"],
@@ -236,19 +221,6 @@ def _figures(home: Path, variant: str, found: dict[str, Any]) -> dict[str, Any]:
         "outcome": manifest["verdict"]["outcome"],
         "reason": manifest["verdict"]["reason"],
     }
-
-
-def table_bytes(graph: Path, feature: str) -> int:
-    """Bytes of a feature's embedding table in a graph, codes and codebooks and whatever else its place took."""
-    model = onnx.load(graph, load_external_data=False)
-    total = 0
-    for one in model.graph.initializer:
-        if f"tables.{feature}." in one.name:
-            numbers = 1
-            for size in one.dims:
-                numbers *= size
-            total += numbers * onnx.helper.tensor_dtype_to_np_dtype(one.data_type).itemsize
-    return total
 
 
 def _judged(variants: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

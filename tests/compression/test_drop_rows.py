@@ -160,3 +160,23 @@ def test_an_old_graph_is_refused(graph: onnx.ModelProto, workshop: Workshop) -> 
 
     with pytest.raises(CompressionFailed, match="has version 11 of ONNX's operators, and needs 12"):
         drop(edited(graph, make_old), workshop)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_steps_that_follow_know_what_is_looked_up(
+    graph: onnx.ModelProto, workshop: Workshop, prepared: Prepared, every: int
+) -> None:
+    """Of all users, whose rare ones stand at the end, and of every second one, whose rows go by slots."""
+    rows = prepared.train.take(
+        np.flatnonzero(prepared.train.inputs(np.arange(len(prepared.train)))["user_id"] % every == 0)
+    )
+    made = drop(graph, replace(workshop, prepared=replace(prepared, train=rows)), min_count=15)
+    assert (f"{name_of(graph, 'user_id')}.slots" in weights(made)) == (every == 2)
+    after = {table.name: table for table in find_tables(made)}
+    shortened = [one for one in find_tables(graph) if f"{one.name}.kept" in after]
+    assert name_of(graph, "user_id") in {one.name for one in shortened}
+    for table in shortened:
+        before, gone = row_frequencies(table, rows), gone_from(made, table.name, table.rows)
+        found = row_frequencies(after[f"{table.name}.kept"], rows)
+        np.testing.assert_array_equal(found[:-1], before[~gone])
+        assert found[-1] == before[gone].sum()

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loadtest.compression.long_tail import NAME, LongTail, measure, table_bytes
+from loadtest.compression.home import table_bytes
+from loadtest.compression.long_tail import NAME, LongTail, measure
 from loadtest.compression.long_tail_report import long_tail_table
 
 RECIPES = """
