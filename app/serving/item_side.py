@@ -41,6 +41,7 @@ class CutSession:
         # What the rest takes of an item as it is has nothing to be computed.
         self._as_it_is = {name: values for name, values in items.items() if name in self._rest.inputs}
         self._values: Mapping[str, Array] = {}
+        self.kept_bytes = 0
 
     def value_bytes(self) -> int:
         """Bytes that the values of all items would take. Raises ArtifactCorrupt when the graph does not run."""
@@ -52,7 +53,9 @@ class CutSession:
         starts = range(0, self._num_items, _ROWS_PER_RUN)
         parts = [self._computed(start, start + _ROWS_PER_RUN) for start in starts]
         joined = (np.concatenate(one) for one in zip(*parts, strict=True))
-        self._values = {**dict(zip(self._first.outputs, joined, strict=True)), **self._as_it_is}
+        computed = dict(zip(self._first.outputs, joined, strict=True))
+        self.kept_bytes = sum(values.nbytes for values in computed.values())
+        self._values = {**computed, **self._as_it_is}
 
     def run(self, inputs: Mapping[str, Array], row_request: Array) -> Array:
         """As Scoring has it."""

@@ -150,7 +150,11 @@ class Registry:
         for variant, one in after.variants.items():
             old = before.variants.get(variant) if before else None
             if old is not one:
-                _LOG.info("loaded %s/%s version %s", name, variant, one.rung.version)
+                kept = one.lane.scoring.kept_bytes
+                beforehand = (
+                    f"; values of its items, computed beforehand, take {kept:,} bytes" if kept else ""
+                )
+                _LOG.info("loaded %s/%s version %s%s", name, variant, one.rung.version, beforehand)
         for variant, reason in after.failures.items():
             self._metrics.load_failed(name, variant)
             if before is None or before.failures.get(variant) != reason:

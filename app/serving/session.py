@@ -46,6 +46,11 @@ class Graph:
 class Scoring(Protocol):
     """What scores rows of requests."""
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that values of items take which were computed beforehand."""
+        ...
+
     def run(self, inputs: Mapping[str, Array], row_request: Array) -> Array:
         """Scores float32 [rows]; request features are [requests, ...], item features [rows, ...].
 
@@ -64,6 +69,8 @@ class Scoring(Protocol):
 
 class Session:
     """Scores with the whole graph. Raises ArtifactCorrupt when it does not fit the schema."""
+
+    kept_bytes = 0
 
     def __init__(self, folder: Path, schema: FeatureSchema, threads: int, items: Mapping[str, Array]) -> None:
         self._graph = Graph(folder, GRAPH_FILE, threads)
