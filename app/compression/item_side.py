@@ -7,6 +7,7 @@ graphs point into the weights of the whole one, which stays what it was.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,20 +50,26 @@ def trial_of(prepared: Prepared, schema: FeatureSchema) -> Trial:
 
 
 def cut_item_side(folder: Path, schema: FeatureSchema, trial: Trial) -> str | None:
-    """Write both graphs beside the whole one; where that is not possible, the reason why, and no file.
-
-    Raises CompressionFailed when onnxruntime cannot run a graph that it could run in one piece.
-    """
-    model = _with_sides_apart(folder / GRAPH_FILE, schema)
-    if not _cut(folder, model, {feature.name for feature in schema.item_features}, trial.items):
-        reason = "nothing, or everything, is computed from item features alone"
-    elif (difference := _largest_difference(folder, trial)) > TOLERANCE:
-        reason = f"scores would differ by {difference:.2g}: what is computed of an item depends on the others"
-    else:
+    """Write both graphs beside the whole one; where that is not possible, the reason why, and no file."""
+    try:
+        reason = _why_not(folder, schema, trial)
+    except CompressionFailed as error:  # if the whole graph fails too, its evaluation says so
+        reason = error.message
+    if reason is None:
         return None
     for name in (ITEMS_GRAPH_FILE, REST_GRAPH_FILE):
         (folder / name).unlink(missing_ok=True)
     return reason
+
+
+def _why_not(folder: Path, schema: FeatureSchema, trial: Trial) -> str | None:
+    model = _with_sides_apart(folder / GRAPH_FILE, schema)
+    if not _cut(folder, model, {feature.name for feature in schema.item_features}, trial.items):
+        return "nothing, or everything, is computed from item features alone"
+    difference = _largest_difference(folder, trial)
+    if difference <= TOLERANCE:
+        return None
+    return f"scores would differ by {difference:.2g}: what is computed of an item depends on the others"
 
 
 def _with_sides_apart(path: Path, schema: FeatureSchema) -> onnx.ModelProto:
@@ -90,7 +97,8 @@ def _cut(folder: Path, model: onnx.ModelProto, names: set[str], items: Mapping[s
         if not border or SCORE in border:  # nothing is of the item alone, or everything
             return False
         _write(folder / ITEMS_GRAPH_FILE, _items_graph(model, border))
-        few, more = (_run(folder / ITEMS_GRAPH_FILE, {n: v[:m] for n, v in items.items()}) for m in (2, 3))
+        session = _Session(folder / ITEMS_GRAPH_FILE)
+        few, more = (session.run({name: values[:rows] for name, values in items.items()}) for rows in (2, 3))
         unfit = {
             name
             for name in border
@@ -171,22 +179,37 @@ def _write(path: Path, model: onnx.ModelProto) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _run(path: Path, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    try:
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        names = [one.name for one in session.get_outputs()]
-        found = session.run(names, {one.name: inputs[one.name] for one in session.get_inputs()})
-    except Exception as error:  # onnxruntime raises classes of its own that share no base
-        reason = str(error).splitlines()[0].replace(f"{path.parent}/", "")
-        raise CompressionFailed(f"onnxruntime cannot run a part of the graph: {reason}") from error
-    return dict(zip(names, found, strict=True))
+class _Session:
+    """A graph on disk, to be run a few times."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        with self._told():
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._inputs = [one.name for one in self._session.get_inputs()]
+        self._outputs = [one.name for one in self._session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs by name. Raises CompressionFailed."""
+        with self._told():
+            found = self._session.run(self._outputs, {name: inputs[name] for name in self._inputs})
+        return dict(zip(self._outputs, found, strict=True))
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # onnxruntime raises classes of its own that share no base
+            reason = str(error).splitlines()[0].replace(f"{self._path.parent}/", "")
+            raise CompressionFailed(f"onnxruntime cannot run a part of the graph: {reason}") from error
 
 
 def _largest_difference(folder: Path, trial: Trial) -> float:
     """Between the scores of the whole graph and those of its parts."""
-    of_items = _run(folder / ITEMS_GRAPH_FILE, trial.items)
+    items, rest, whole = (_Session(folder / name) for name in (ITEMS_GRAPH_FILE, REST_GRAPH_FILE, GRAPH_FILE))
+    of_items = items.run(trial.items)
     random = np.random.default_rng(0)
     worst = 0.0
     for requests, rows in _TRIALS:
@@ -195,10 +218,9 @@ def _largest_difference(folder: Path, trial: Trial) -> float:
         asked = {name: values[of_request] for name, values in trial.requests.items()}
         asked |= {name: values[chosen] for name, values in trial.items.items()}
         asked[ROW_REQUEST] = np.sort(random.integers(requests, size=rows))
-        whole = _run(folder / GRAPH_FILE, asked)[SCORE]
         beforehand = {name: values[chosen] for name, values in of_items.items()}
-        parts = _run(folder / REST_GRAPH_FILE, asked | beforehand)[SCORE]
-        worst = max(worst, float(np.abs(whole - parts).max()))
+        difference = whole.run(asked)[SCORE] - rest.run(asked | beforehand)[SCORE]
+        worst = float(np.maximum(worst, np.abs(difference).max()))  # a score that is no number stays one
     return worst
 
 

@@ -98,7 +98,7 @@ def test_a_session_serves_a_graph_that_has_fewer_inputs(
     inputs: dict[str, Array] = prepared.test.inputs(rows)
     assert inputs.keys() == {one.name for one in schema.features}
     assert all(inputs[one.name].shape[1:] == trailing_shape(one) for one in schema.features)
-    scores = Session(tmp_path, schema, 1).run(inputs, rows)
+    scores = Session(tmp_path, schema, 1, items={}).run(inputs, rows)
     assert scores.tolist() == scorer_of(narrowed, tmp_path / "again").run(inputs, rows).tolist()
 
 

@@ -5,9 +5,9 @@ import re
 import shlex
 
 import pytest
+from app.api.answers import JobAnswer
 from app.api.service import create_app
 from app.errors import ServiceError
-from app.job import Job
 from app.settings import Settings
 from fastapi import FastAPI
 from starlette.routing import Match
@@ -69,7 +69,7 @@ def test_every_error_is_there_with_its_status():
 
 
 def test_every_field_of_a_job_is_there():
-    assert [row[0].strip("`") for row in rows(GUIDE, "### Jobs")] == list(Job.__struct_fields__)
+    assert [row[0].strip("`") for row in rows(GUIDE, "### Jobs")] == list(JobAnswer.model_fields)
 
 
 @pytest.mark.parametrize("arguments", curl_examples(), ids=lambda one: " ".join(method_and_path(one)))
