@@ -6,6 +6,8 @@ both sides is cut too: W [u; v] = W_u u + W_v v. The cut is exact, and is tried 
 graphs point into the weights of the whole one, which stays what it was.
 """
 
+import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,17 +18,19 @@ import onnx
 import onnxruntime as ort
 from onnx import helper
 
-from app.artifact import GRAPH_FILE, ITEMS_GRAPH_FILE, REST_GRAPH_FILE
+from app.artifact import GRAPH_DATA_FILE, GRAPH_FILE, ITEMS_GRAPH_FILE, REST_GRAPH_FILE
 from app.compression.folded_layers import fold_layers, view_of
 from app.compression.graph import remove_unused
 from app.encoding import Array
 from app.errors import CompressionFailed
 from app.schema import ROW_REQUEST, SCORE, FeatureSchema
-from app.training.graph_file import read_graph
+from app.training.graph_file import append_weights, read_graph
 from app.training.rows import Prepared
 
 TOLERANCE = 1e-5
 """Scores may differ by so much, which is what another order of additions makes of float32."""
+MOST_GROWTH = 0.25
+"""Slices of the weights of a layer over both sides may take so much of what all weights take."""
 _TRIALS = ((1, 1), (1, 100), (3, 17))
 """Requests and candidates of the runs that are compared."""
 _REQUESTS, _ITEMS = 100, 1000
@@ -51,19 +55,22 @@ def trial_of(prepared: Prepared, schema: FeatureSchema) -> Trial:
 
 def cut_item_side(folder: Path, schema: FeatureSchema, trial: Trial) -> str | None:
     """Write both graphs beside the whole one; where that is not possible, the reason why, and no file."""
+    data = folder / GRAPH_DATA_FILE
+    data_bytes = data.stat().st_size
     try:
         reason = _why_not(folder, schema, trial)
-    except CompressionFailed as error:  # if the whole graph fails too, its evaluation says so
-        reason = error.message
+    except Exception as error:  # noqa: BLE001 - a graph may be anything; it can be served whole, and the log says why
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if reason is None:
         return None
     for name in (ITEMS_GRAPH_FILE, REST_GRAPH_FILE):
         (folder / name).unlink(missing_ok=True)
+    os.truncate(data, data_bytes)
     return reason
 
 
 def _why_not(folder: Path, schema: FeatureSchema, trial: Trial) -> str | None:
-    model = _with_sides_apart(folder / GRAPH_FILE, schema)
+    model = _with_sides_apart(folder, schema)
     if not _cut(folder, model, {feature.name for feature in schema.item_features}, trial.items):
         return "nothing, or everything, is computed from item features alone"
     difference = _largest_difference(folder, trial)
@@ -72,19 +79,23 @@ def _why_not(folder: Path, schema: FeatureSchema, trial: Trial) -> str | None:
     return f"scores would differ by {difference:.2g}: what is computed of an item depends on the others"
 
 
-def _with_sides_apart(path: Path, schema: FeatureSchema) -> onnx.ModelProto:
+def _with_sides_apart(folder: Path, schema: FeatureSchema) -> onnx.ModelProto:
     """The graph, in which a dense layer over both sides is the sum of one over each; weights are where they were.
 
-    The slices of such a layer's weights are new, and inside the graph.
+    The slices of such a layer's weights come behind the others. Where they would be too many, the layer stays.
     """
-    light = onnx.load(path, load_external_data=False)
-    model = read_graph(path)
+    light = onnx.load(folder / GRAPH_FILE, load_external_data=False)
+    model = read_graph(folder / GRAPH_FILE)
     if not fold_layers(model, view_of(model, schema, max_growth=0), lambda folding: folding.changes > 0):
         return light
     stored = {one.name: one for one in light.graph.initializer}
+    slices = [one for one in model.graph.initializer if one.name not in stored]
+    if sum(len(one.raw_data) for one in slices) > MOST_GROWTH * (folder / GRAPH_DATA_FILE).stat().st_size:
+        return light
     for one in model.graph.initializer:
         if one.name in stored:
             one.CopyFrom(stored[one.name])
+    append_weights(slices, folder)
     return model
 
 
@@ -98,16 +109,24 @@ def _cut(folder: Path, model: onnx.ModelProto, names: set[str], items: Mapping[s
             return False
         _write(folder / ITEMS_GRAPH_FILE, _items_graph(model, border))
         session = _Session(folder / ITEMS_GRAPH_FILE)
-        few, more = (session.run({name: values[:rows] for name, values in items.items()}) for rows in (2, 3))
-        unfit = {
-            name
-            for name in border
-            if few[name].shape[:1] != (2,) or more[name].shape != (3, *few[name].shape[1:])
-        }
+        few, more = (session.run(_some(items, rows)) for rows in (2, 3))
+        unfit = {name for name in border if not _is_per_item(few[name], more[name])}
         if not unfit:
             _write(folder / REST_GRAPH_FILE, _rest_graph(model, of_items, {n: more[n] for n in border}))
             return True
         stays |= unfit
+
+
+def _some(items: Mapping[str, Array], rows: int) -> dict[str, Array]:
+    """So many items, the first ones again where there are fewer."""
+    chosen = np.arange(rows) % _length(items)
+    return {name: values[chosen] for name, values in items.items()}
+
+
+def _is_per_item(few: Array, more: Array) -> bool:
+    """Whether a value of 2 and one of 3 items are arrays with one row for each; a sequence, for one, is none."""
+    arrays = isinstance(few, np.ndarray) and isinstance(more, np.ndarray)
+    return arrays and few.shape[:1] == (2,) and more.shape == (3, *few.shape[1:])
 
 
 def _depends_on_items_alone(model: onnx.ModelProto, names: set[str], stays: set[str]) -> set[str]:
@@ -121,7 +140,7 @@ def _depends_on_items_alone(model: onnx.ModelProto, names: set[str], stays: set[
             constant.update(node.output)
         elif reads <= constant | found and not stays & set(node.output):
             found.update(node.output)
-    return found - names
+    return found - names - {""}  # an output that is left out has no name
 
 
 def _reads(node: onnx.NodeProto) -> Iterator[str]:
@@ -219,7 +238,10 @@ def _largest_difference(folder: Path, trial: Trial) -> float:
         asked |= {name: values[chosen] for name, values in trial.items.items()}
         asked[ROW_REQUEST] = np.sort(random.integers(requests, size=rows))
         beforehand = {name: values[chosen] for name, values in of_items.items()}
-        difference = whole.run(asked)[SCORE] - rest.run(asked | beforehand)[SCORE]
+        wanted, found = whole.run(asked)[SCORE], rest.run(asked | beforehand)[SCORE]
+        if wanted.shape != found.shape:
+            return math.inf
+        difference = wanted - found
         worst = float(np.maximum(worst, np.abs(difference).max()))  # a score that is no number stays one
     return worst
 

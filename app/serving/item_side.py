@@ -55,7 +55,7 @@ class CutSession:
         joined = (np.concatenate(one) for one in zip(*parts, strict=True))
         computed = dict(zip(self._first.outputs, joined, strict=True))
         self.kept_bytes = sum(values.nbytes for values in computed.values())
-        self._values = {**computed, **self._as_it_is}
+        self._values = {**self._as_it_is, **computed}
 
     def run(self, inputs: Mapping[str, Array], row_request: Array) -> Array:
         """As Scoring has it."""

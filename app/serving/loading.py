@@ -1,8 +1,11 @@
 """The thread that loads versions beside serving, and how much of a core it takes from it."""
 
+import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+
+_LOG = logging.getLogger(__name__)
 
 LOADING_NICENESS = 5
 """Of the loading thread, where it has one of its own.
@@ -32,4 +35,7 @@ def loading_thread(inference_threads: int) -> ThreadPoolExecutor:
 def _be_nice(niceness: int) -> None:
     """Add to the niceness of the calling thread; on Linux it is a thread's own."""
     thread = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
+    try:
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
+    except OSError as error:  # a sandbox may forbid it; versions must be loaded all the same
+        _LOG.warning("loading versions cannot yield to serving: %s", error.strerror)

@@ -1,12 +1,11 @@
 """How a version is made ready: its graph is loaded whole or in parts, whichever is faster, and timed at several sizes.
 
 What onnxruntime allocates and picks at a first run must not fall on a request. Where the variant has served already,
-the usual one of its recent sizes is run and no others: the machine is busy with requests then, a session that has run
-once takes hardly longer at the first run of another size, and what is best was found in peace.
+one row and the number that is best run together are timed and nothing else: the machine is busy with requests then, a
+session that has run once takes hardly longer at the first run of another size, and what is best was found in peace.
 """
 
 from pathlib import Path
-from statistics import median_low
 
 import numpy as np
 
@@ -33,7 +32,7 @@ def warm_lane(folder: Path, reader: FeatureReader, settings: Settings, before: L
         _run(scoring, reader, rows)
 
     if before is not None and before.recent_rows:
-        timings = time_runs(run, sorted({1, median_low(before.recent_rows)}), repeats=2)
+        timings = time_runs(run, sorted({1, before.run_rows}), repeats=2)
         return Lane(scoring, request_features, RunCost(timings), before.run_rows)
     timings = time_runs(run)
     return Lane(scoring, request_features, RunCost(timings), best_run_rows(timings, settings.max_batch_rows))

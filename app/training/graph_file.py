@@ -4,7 +4,7 @@ onnxruntime maps external data whose offsets are multiples of a page, and worker
 model.onnx are copied to each worker's heap.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,18 +38,28 @@ def write_graph(model: onnx.ModelProto, folder: Path) -> None:
     light = onnx.ModelProto()
     light.CopyFrom(model)
     with (folder / GRAPH_DATA_FILE).open("wb") as data:
-        for tensor in light.graph.initializer:
-            content = place_of(tensor) if is_external(tensor) else _content(tensor)
-            if content is None:
-                continue
-            data.write(bytes(-data.tell() % ALIGNMENT_BYTES))
-            start = data.tell()
-            if isinstance(content, Place):
-                _copy(content, data)
-            else:
-                data.write(content)
-            point(tensor, Place(Path(GRAPH_DATA_FILE), start, data.tell() - start))
+        _write_weights(light.graph.initializer, data)
     (folder / GRAPH_FILE).write_bytes(light.SerializeToString(deterministic=True))
+
+
+def append_weights(tensors: Iterable[onnx.TensorProto], folder: Path) -> None:
+    """Write weights behind those of model.onnx.data, and let them say, in place, where their values are."""
+    with (folder / GRAPH_DATA_FILE).open("ab") as data:
+        _write_weights(tensors, data)
+
+
+def _write_weights(tensors: Iterable[onnx.TensorProto], data: BinaryIO) -> None:
+    for tensor in tensors:
+        content = place_of(tensor) if is_external(tensor) else _content(tensor)
+        if content is None:
+            continue
+        data.write(bytes(-data.tell() % ALIGNMENT_BYTES))
+        start = data.tell()
+        if isinstance(content, Place):
+            _copy(content, data)
+        else:
+            data.write(content)
+        point(tensor, Place(Path(GRAPH_DATA_FILE), start, data.tell() - start))
 
 
 def read_graph(path: Path, large_bytes: int = LARGE_BYTES) -> onnx.ModelProto:

@@ -108,3 +108,67 @@ def test_both_parts_point_into_the_weights_of_the_whole(tmp_path: Path) -> None:
     (tmp_path / GRAPH_FILE).unlink()
     light = onnx.load(tmp_path / ITEMS_GRAPH_FILE)
     assert onnx.numpy_helper.to_array(light.graph.initializer[0]).shape == (1000, 4)
+
+
+def test_outputs_that_are_left_out_are_no_values(tmp_path: Path) -> None:
+    written(
+        tmp_path, "a = Mul(price, three) b = Dropout(a) c = Add(b, spread) d = Dropout(c) score = Sigmoid(d)"
+    )
+    model = onnx.load(tmp_path / GRAPH_FILE)
+    for node in model.graph.node:
+        if node.op_type == "Dropout":
+            node.output.append("")
+    write_graph(model, tmp_path)
+    assert cut_item_side(tmp_path, SCHEMA, TRIAL) is None
+    assert reads(tmp_path / REST_GRAPH_FILE) == {"age", "row_request", "b"}
+
+
+def test_a_sequence_is_no_value_of_an_item(tmp_path: Path) -> None:
+    body = "a = Mul(price, three) s = SequenceConstruct(a) n = Shape(spread) z = ReduceMin<keepdims = 0>(n) "
+    written(tmp_path, body + "k = Sub(z, z) b = SequenceAt(s, k) c = Add(b, spread) score = Sigmoid(c)")
+    assert cut_item_side(tmp_path, SCHEMA, TRIAL) is None
+    assert reads(tmp_path / REST_GRAPH_FILE) == {"age", "row_request", "a"}
+
+
+def test_a_catalog_of_one_item_is_enough(tmp_path: Path) -> None:
+    written(tmp_path, "a = Mul(price, three) c = Add(a, spread) score = Sigmoid(c)")
+    one = Trial(TRIAL.requests, {name: values[:1] for name, values in TRIAL.items.items()})
+    assert cut_item_side(tmp_path, SCHEMA, one) is None
+
+
+@pytest.mark.parametrize("ids", [9, 4000])
+def test_slices_of_a_layer_over_both_sides_come_to_the_weights_if_they_are_few(
+    tmp_path: Path, ids: int
+) -> None:
+    """Beside a table of 4,000 ids they are few, beside one of 9 ids they are not."""
+    model = parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 21]>
+        ranker (int64[R] user_id, float[R] age, int64[C] item_id, float[C] price, int64[C] row_request)
+        => (float[C] score) <int64[1] last = {1}> {
+            user = Gather(users, user_id)
+            spread = Gather(user, row_request)
+            item = Gather(items, item_id)
+            both = Concat<axis = 1>(spread, item)
+            hidden = MatMul(both, first)
+            active = Relu(hidden)
+            logit = MatMul(active, second)
+            flat = Squeeze(logit, last)
+            score = Sigmoid(flat)
+        }"""
+    )
+    shapes = {"users": (ids, 32), "items": (ids, 32), "first": (64, 32), "second": (32, 1)}
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(RANDOM.standard_normal(shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    )
+    write_graph(model, tmp_path)
+    before = (tmp_path / "model.onnx.data").stat().st_size
+    assert cut_item_side(tmp_path, SCHEMA, TRIAL) is None
+    assert reads(tmp_path / REST_GRAPH_FILE) == {
+        "user_id",
+        "row_request",
+        "hidden.matmul_0" if ids == 4000 else "item",
+    }
+    grown = (tmp_path / "model.onnx.data").stat().st_size - before
+    assert (64 * 32 * 4 <= grown <= 64 * 32 * 4 + 8192) if ids == 4000 else grown == 0
+    assert (tmp_path / ITEMS_GRAPH_FILE).stat().st_size < 2000

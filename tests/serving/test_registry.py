@@ -89,6 +89,19 @@ def test_a_request_under_way_ends_on_the_version_it_began_with(small: SmallModel
     play(small, scene)
 
 
+def test_after_single_candidates_the_next_version_still_knows_what_many_cost(small: SmallModel) -> None:
+    async def scene(one: Running) -> None:
+        for _ in range(10):
+            await rank(one.registry.get(NAME), Query({}, {}, ["i1"], variant="baseline"))
+        activate(small, publish_again(small, "baseline"))
+        await one.registry.refresh()
+        cost = one.registry.get(NAME).variants["baseline"].lane.cost
+        assert cost.seconds(10_000) > 4 * cost.seconds(1)
+        assert cost.rows_within(0.005) < 1_000_000
+
+    play(small, scene)
+
+
 def test_an_old_session_is_freed_when_nobody_uses_it_any_more(small: SmallModel) -> None:
     async def scene(one: Running) -> None:
         await one.answer()
