@@ -107,3 +107,14 @@ def test_a_variant_that_was_timed_at_other_sizes_is_shown_with_the_others(
     assert ">baseline</text>" in shown
     assert ">int8-static</text>" not in shown, "the plot is at 100 candidates"
     assert "clicks is ready: 3 variants loaded" in shown
+
+
+def test_a_variant_that_cannot_be_read_is_shown_with_its_reason(small: SmallModel, tmp_path: Path) -> None:
+    version = active_version(small, "int8-static")
+    with running(small, compressor=False) as service:
+        (small.store.folder(NAME, "int8-static", version) / MANIFEST_FILE).write_text("{")
+        shown = text_of(f"{service.url}/", tmp_path)
+    assert row_of(shown, "int8-static")[:3] == ["int8-static", "unreadable", "-"]
+    assert f"<li>int8-static: clicks/int8-static/{version}: the manifest cannot be read (" in shown
+    assert ">baseline</text>" in shown
+    assert "clicks is ready" in shown
