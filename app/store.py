@@ -60,6 +60,10 @@ class ArtifactStore:
         """Variants of the model with at least one published version."""
         return sorted({path.parent.parent.name for path in self._manifests(model, "*")} - {CATALOG})
 
+    def versions(self, model: str, variant: str) -> list[str]:
+        """Every published version of a variant, damaged or not."""
+        return sorted(path.parent.name for path in self._manifests(model, variant))
+
     def manifests(self, model: str, variant: str) -> list[Manifest]:
         """The manifests of every published version of a variant, newest first.
 

@@ -103,6 +103,9 @@ class VariantList(_Answer):
     """All published variants of a model, the baseline first."""
 
     variants: list[VariantDetail]
+    unreadable: dict[str, str] = Field(
+        description="By name, why a variant's manifest or report cannot be read."
+    )
 
 
 class ActiveState(_Answer):

@@ -13,13 +13,12 @@ from app.api.answers import (
 )
 from app.api.envelope import error_examples
 from app.api.state import Parts, Service
-from app.artifact import Manifest, read_report
 from app.card_policy import as_written
 from app.errors import ConfigurationError, NotReady, UnknownModel
 from app.model_card import BASELINE, ModelCard
 from app.policy import Policy
+from app.published import Published, published_variants
 from app.serving.loaded import LoadedModel
-from app.store import ArtifactStore
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 _ERRORS = error_examples(UnknownModel, NotReady)
@@ -55,33 +54,27 @@ def show_model(model: str, parts: Parts) -> ModelDetail:
 
 @router.get("/{model}/variants", responses=_ERRORS)
 def list_variants(model: str, parts: Parts) -> VariantList:
-    """Every published variant: the active version, else the newest, with report and verdict."""
+    """Every published variant: the active version, else the newest, with report and verdict.
+
+    A damaged one stands in `unreadable`, and does not hide the others.
+    """
     _check_known(parts, model)
-    active = parts.store.active(model).state.versions
-    names = sorted(parts.store.variants(model), key=lambda name: (name != BASELINE, name))
-    found = (_of_variant(parts.store, model, name, active.get(name)) for name in names)
-    return VariantList(variants=[one for one in found if one is not None])
+    found = published_variants(parts.store, model)
+    return VariantList(
+        variants=[_detail(name, one) for name, one in found.readable.items()], unreadable=found.unreadable
+    )
 
 
-def _of_variant(store: ArtifactStore, model: str, variant: str, active: str | None) -> VariantDetail | None:
-    manifest: Manifest | None
-    if active is not None:
-        manifest = store.manifest(model, variant, active)
-    else:
-        # A version may be collected between two looks at the folder.
-        manifest = next(iter(store.manifests(model, variant)), None)
-    if manifest is None or manifest.verdict is None:
-        return None
-    report = read_report(store.folder(model, variant, manifest.version))
+def _detail(name: str, one: Published) -> VariantDetail:
     return VariantDetail(
-        name=variant,
-        version=manifest.version,
-        parent=manifest.parent,
-        recipe=manifest.recipe,
-        active=manifest.version == active,
-        verdict=manifest.verdict.outcome,
-        reason=manifest.verdict.reason,
-        report=msgspec.to_builtins(report),
+        name=name,
+        version=one.manifest.version,
+        parent=one.manifest.parent,
+        recipe=one.manifest.recipe,
+        active=one.active,
+        verdict=one.verdict.outcome,
+        reason=one.verdict.reason,
+        report=msgspec.to_builtins(one.report),
     )
 
 

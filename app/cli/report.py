@@ -1,6 +1,6 @@
 """`slimrank report`: what each variant of a model costs and gains, as a table or as JSON."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.artifact import Manifest, read_report
 from app.cli.options import with_settings
-from app.errors import UnknownModel
+from app.errors import ArtifactCorrupt, UnknownModel
 from app.model_card import BASELINE
-from app.report import Interval, Report
+from app.published import Published, Variants, published_variants
+from app.report import Interval, Report, Verdict
 from app.settings import Settings
 from app.store import ArtifactStore
 
@@ -35,19 +35,22 @@ def report(
     store = ArtifactStore(settings.store)
     found = _published(store, model)
     if as_json:
-        content = {name: {"manifest": manifest, "report": one} for name, (manifest, one) in found.items()}
+        content: dict[str, dict[str, Any]] = {
+            name: {"manifest": one.manifest, "report": one.report} for name, one in found.readable.items()
+        }
+        content |= {name: {"unreadable": reason} for name, reason in found.unreadable.items()}
         print(msgspec.json.format(msgspec.json.encode(content)).decode())
         return
     console = Console(highlight=False)
-    console.print(_table(model, found, wide=console.width >= _WIDE))
-    for name, (manifest, one) in found.items():
-        if manifest.verdict is not None and name != BASELINE:
-            console.print(
-                f"{name}: {manifest.verdict.outcome}, {escape(manifest.verdict.reason)}", soft_wrap=True
-            )
-        for note in one.notes:
+    console.print(_table(model, found.readable, wide=console.width >= _WIDE))
+    for name, reason in found.unreadable.items():
+        console.print(f"{name}: unreadable, {escape(reason)}", soft_wrap=True, style="red")
+    for name, one in found.readable.items():
+        if name != BASELINE:
+            console.print(f"{name}: {one.verdict.outcome}, {escape(one.verdict.reason)}", soft_wrap=True)
+        for note in one.report.notes:
             console.print(f"{name}: {escape(note)}", soft_wrap=True)
-    machine = next(iter(found.values()))[1].machine
+    machine = next(iter(found.readable.values())).report.machine
     console.print(
         f"measured on {escape(machine.processor)}, {machine.cores} cores, onnxruntime {machine.onnxruntime}, "
         "one thread; p50 and p99 of session.run in ms; quality on the test rows; overlap with the baseline",
@@ -56,32 +59,24 @@ def report(
     )
 
 
-def _published(store: ArtifactStore, model: str) -> dict[str, tuple[Manifest, Report]]:
-    """Manifest and report of every variant, the baseline first: the active version, else the newest."""
-    names = sorted(
-        store.variants(model) if model in store.models() else (), key=lambda one: (one != BASELINE, one)
-    )
-    if not names:
+def _published(store: ArtifactStore, model: str) -> Variants:
+    """At least one variant that can be read. Raises UnknownModel, ArtifactCorrupt."""
+    # A name never becomes a path before it is known.
+    found = published_variants(store, model) if model in store.models() else Variants({}, {})
+    if not found.readable and found.unreadable:
+        raise ArtifactCorrupt(f"no variant can be read: {'; '.join(found.unreadable.values())}")
+    if not found.readable:
         raise UnknownModel(
             f"nothing of a model {model!r} is in the store; `slimrank compress {model}` makes it"
         )
-    active = store.active(model).state.versions
-    found = {}
-    for name in names:
-        newest = next((one.version for one in store.manifests(model, name)), None)
-        version = active.get(name) or newest
-        if version is None:
-            continue  # none of its versions can be read; `slimrank verify` says what is wrong with them
-        manifest = store.manifest(model, name, version)
-        found[name] = (manifest, read_report(store.folder(model, name, version)))
     return found
 
 
-def _table(model: str, found: dict[str, tuple[Manifest, Report]], *, wide: bool) -> Table:
+def _table(model: str, found: dict[str, Published], *, wide: bool) -> Table:
     """One line for each variant; on a narrow terminal one column for each, so that no figure is cut off."""
     headings = ["variant", "size", "ratio", "AUC", "NDCG@10", "overlap@10"]
     headings += [*(f"ms at {n:,}" for n in _COUNTS), "verdict"]
-    lines = [[name, *_cells(manifest, one)] for name, (manifest, one) in found.items()]
+    lines = [[name, *_cells(one.report, one.verdict)] for name, one in found.items()]
     if not wide:
         headings, *lines = (list(column) for column in zip(headings, *lines, strict=True))
     table = Table(title=model, title_justify="left", padding=(0, 1) if wide else (0, 0))
@@ -92,8 +87,7 @@ def _table(model: str, found: dict[str, tuple[Manifest, Report]], *, wide: bool)
     return table
 
 
-def _cells(manifest: Manifest, one: Report) -> list[str]:
-    outcome = manifest.verdict.outcome if manifest.verdict else ""
+def _cells(one: Report, verdict: Verdict) -> list[str]:
     return [
         _bytes(one.size.artifact_bytes),
         f"{one.size.compression_ratio:.1f}x",
@@ -101,7 +95,7 @@ def _cells(manifest: Manifest, one: Report) -> list[str]:
         f"{one.quality.ndcg_at_10.value:.4f}" if one.quality and one.quality.ndcg_at_10 else "-",
         _number(one.agreement.overlap_at_10 if one.agreement else None),
         *(_latency(one, count) for count in _COUNTS),
-        f"[{_COLOURS.get(outcome, 'white')}]{outcome}[/]",
+        f"[{_COLOURS[verdict.outcome]}]{verdict.outcome}[/]",
     ]
 
 

@@ -1,15 +1,18 @@
 """GET /v1/models and below: what there is, and what each variant is worth."""
 
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from app.api.answers import ModelDetail, ModelList, VariantDetail, VariantList
-from app.artifact import read_report
+from app.artifact import MANIFEST_FILE, REPORT_FILE, read_report
 from app.model_card import CARD_FILE
 from app.store import ArtifactStore
 from fastapi.testclient import TestClient
 
 from tests.api.checks import ADMIN, answered, error_of, refused, serving
-from tests.serving.store_changes import active_version, damage, publish_again
+from tests.serving.store_changes import active_version, publish_again
 from tests.small_model import NAME, SmallModel
 
 MODEL = f"/v1/models/{NAME}"
@@ -124,8 +127,53 @@ def test_a_card_that_breaks_under_way_is_told_and_ranking_goes_on(own: TestClien
     assert own.post(f"{MODEL}/rank", json={"candidates": ["i1"]}).status_code == 200
 
 
-def test_a_damaged_manifest_is_told_without_its_path(own: TestClient, small: SmallModel) -> None:
-    damage(small, small.store.manifest(NAME, "baseline", active_version(small, "baseline")), "manifest.json")
-    message = refused(own.get(f"{MODEL}/variants"), "artifact_corrupt")
-    assert message.startswith(f"{NAME}/baseline/")
-    assert str(small.store_folder) not in message
+def empty_manifest(folder: Path) -> None:
+    (folder / MANIFEST_FILE).write_text("{")
+
+
+def empty_report(folder: Path) -> None:
+    (folder / REPORT_FILE).write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (empty_manifest, "the manifest cannot be read (Input data was truncated)"),
+        (empty_report, "the report cannot be read"),
+        (lambda folder: (folder / MANIFEST_FILE).unlink(), "manifest.json is missing"),
+        (shutil.rmtree, "is active, but not in the store"),
+        (lambda folder: shutil.rmtree(folder.parent), "is active, but not in the store"),
+    ],
+    ids=["manifest", "report", "no-manifest", "no-version", "no-variant"],
+)
+@pytest.mark.parametrize("name", ["baseline", "int8-static"])
+def test_a_variant_that_cannot_be_read_does_not_hide_the_others(
+    own: TestClient, small: SmallModel, name: str, spoil: Callable[[Path], object], reason: str
+) -> None:
+    version = active_version(small, name)
+    spoil(small.store.folder(NAME, name, version))
+    found = answered(own.get(f"{MODEL}/variants"), VariantList)
+    assert [one.name for one in found.variants] == [one for one in NAMES if one != name]
+    assert list(found.unreadable) == [name]
+    told = found.unreadable[name]
+    assert told.startswith(f"{NAME}/{name}/{version}")
+    assert told.endswith(reason)
+    assert str(small.store_folder) not in told
+
+
+def test_what_is_not_active_is_shown_by_what_of_it_can_be_read(own: TestClient, small: SmallModel) -> None:
+    old, new = active_version(small, "int8-static"), publish_again(small, "int8-static").version
+    kept = {name: active_version(small, name) for name in NAMES[:2]}
+    small.store.activate(NAME, lambda state: type(state)(kept, state.policy))
+    empty_manifest(small.store.folder(NAME, "int8-static", new))
+    assert variants(own)["int8-static"].version == old
+    empty_manifest(small.store.folder(NAME, "int8-static", old))
+    found = answered(own.get(f"{MODEL}/variants"), VariantList)
+    assert [one.name for one in found.variants] == NAMES[:2]
+    assert "the manifest cannot be read" in found.unreadable["int8-static"]
+    shutil.rmtree(small.store_folder / NAME / "int8-static")
+    assert answered(own.get(f"{MODEL}/variants"), VariantList).unreadable == {}
+
+
+def test_nothing_is_unreadable_in_a_store_that_is_whole(client: TestClient) -> None:
+    assert answered(client.get(f"{MODEL}/variants"), VariantList).unreadable == {}

@@ -1,12 +1,14 @@
 """`verify`, `models` and `jobs`, on a small store."""
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from app.active import Canary, Policy, Shadow, State
-from app.artifact import GRAPH_FILE
+from app.artifact import GRAPH_FILE, MANIFEST_FILE
 from app.jobs import QUEUE_FILE, JobQueue
 from app.store import ArtifactStore
 
@@ -127,3 +129,43 @@ def test_report_says_what_was_decided_by_measurement(slimrank: Slimrank, store: 
     ran = slimrank("report", "tiny", "--store", store.root)
     assert "\nint8: a layer stays in float: [it] gains no time\n" in ran.out
     assert "baseline: " not in ran.out
+
+
+def active_folder(store: ArtifactStore, variant: str) -> Path:
+    return store.folder("tiny", variant, store.active("tiny").state.versions[variant])
+
+
+def test_report_names_a_variant_that_cannot_be_read_and_shows_the_others(
+    slimrank: Slimrank, store: ArtifactStore
+) -> None:
+    folder = active_folder(store, "baseline")
+    (folder / MANIFEST_FILE).write_text("{")
+    reason = f"tiny/baseline/{folder.name}: the manifest cannot be read (Input data was truncated)"
+    ran = slimrank("report", "tiny", "--store", store.root)
+    assert ran.code == 0
+    assert f"\nbaseline: unreadable, {reason}\n" in ran.out
+    assert "\nint8: passed, because\n" in ran.out
+    assert "│ int8 " in ran.out
+    found = json.loads(slimrank("report", "tiny", "--store", store.root, "--json").out)
+    assert found.keys() == {"int8", "baseline"}
+    assert found["int8"].keys() == {"manifest", "report"}
+    assert found["baseline"] == {"unreadable": reason}
+
+
+def test_report_names_an_active_variant_that_is_gone(slimrank: Slimrank, store: ArtifactStore) -> None:
+    shutil.rmtree(active_folder(store, "int8").parent)
+    ran = slimrank("report", "tiny", "--store", store.root)
+    assert ran.code == 0
+    assert re.search(
+        r"^int8: unreadable, tiny/int8/\w{16} is active, but not in the store$", ran.out, re.MULTILINE
+    )
+    assert "│ baseline " in ran.out
+
+
+def test_report_fails_when_no_variant_can_be_read(slimrank: Slimrank, store: ArtifactStore) -> None:
+    for variant in ("baseline", "int8"):
+        (active_folder(store, variant) / MANIFEST_FILE).write_text("{")
+    ran = slimrank("report", "tiny", "--store", store.root)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("error: no variant can be read: tiny/baseline/")
+    assert ran.err.count("the manifest cannot be read") == 2

@@ -1,17 +1,28 @@
 """The page in a real browser: it asks the real service and shows what it is told."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from app.artifact import MANIFEST_FILE, REPORT_FILE, read_report
+from app.report import Latency
 
 from tests.e2e.running import running
 from tests.processes import WAIT_SECONDS, Service
-from tests.small_model import SmallModel
+from tests.serving.store_changes import activate, active_version, publish_graph
+from tests.small_model import NAME, SmallModel
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture
+def small(small_model: SmallModel, tmp_path: Path) -> SmallModel:
+    """A small model of the test's own, to be changed."""
+    return small_model.copy(tmp_path / "small")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +41,26 @@ def text_of(url: str, profile: Path) -> str:
     ran = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
+
+
+def row_of(shown: str, variant: str) -> list[str]:
+    """The cells of a variant's line."""
+    (row,) = re.findall(rf"<tr>(<td>{variant}</td>.*?)</tr>", shown, re.DOTALL)
+    return re.findall(r"<td[^>]*>([^<]*)</td>", row)
+
+
+def time_at(small: SmallModel, variant: str, counts: list[int]) -> None:
+    """Let a version of the variant serve whose report has times at these candidate counts alone."""
+    source = small.store.folder(NAME, variant, active_version(small, variant))
+    report = read_report(source)
+    latency = [Latency(count, 600, 0.25, 0.5, 2.0) for count in counts]
+
+    def write(folder: Path) -> None:
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST_FILE))
+        changed = msgspec.structs.replace(report, latency=latency)
+        (folder / REPORT_FILE).write_bytes(msgspec.json.encode(changed))
+
+    activate(small, publish_graph(small, variant, write))
 
 
 def test_the_page_shows_variants_a_plot_and_recommendations(one: Service, tmp_path: Path) -> None:
@@ -52,3 +83,38 @@ def test_the_documentation_page_works_without_a_network(one: Service, tmp_path: 
     shown = text_of(f"{one.url}/docs", tmp_path)
     assert "Rank Candidates" in shown
     assert 'src="http' not in shown
+
+
+def test_before_the_first_variant_is_published_the_page_says_so(small: SmallModel, tmp_path: Path) -> None:
+    shutil.rmtree(small.store_folder)
+    with running(small, ready=False, compressor=False) as early:
+        shown = text_of(f"{early.url}/", tmp_path)
+    assert "clicks is not ready yet; its first compression may be under way." in shown
+    assert "Synthetic clicks: Will this user click?" in shown
+    assert '<figure id="figure" hidden="">' in shown, "there is nothing to plot"
+    assert "<th" not in shown
+
+
+def test_a_variant_that_was_timed_at_other_sizes_is_shown_with_the_others(
+    small: SmallModel, tmp_path: Path
+) -> None:
+    time_at(small, "int8-static", [10, 50])
+    with running(small, compressor=False) as service:
+        shown = text_of(f"{service.url}/", tmp_path)
+    row = row_of(shown, "int8-static")
+    assert (row[-4], row[-3], row[-2], row[-1]) == ("-", "0.250", "-", "-"), "of 1, 10 and 100 candidates"
+    assert "-" not in row_of(shown, "baseline")[-4:]
+    assert ">baseline</text>" in shown
+    assert ">int8-static</text>" not in shown, "the plot is at 100 candidates"
+    assert "clicks is ready: 3 variants loaded" in shown
+
+
+def test_a_variant_that_cannot_be_read_is_shown_with_its_reason(small: SmallModel, tmp_path: Path) -> None:
+    version = active_version(small, "int8-static")
+    with running(small, compressor=False) as service:
+        (small.store.folder(NAME, "int8-static", version) / MANIFEST_FILE).write_text("{")
+        shown = text_of(f"{service.url}/", tmp_path)
+    assert row_of(shown, "int8-static")[:3] == ["int8-static", "unreadable", "-"]
+    assert f"<li>int8-static: clicks/int8-static/{version}: the manifest cannot be read (" in shown
+    assert ">baseline</text>" in shown
+    assert "clicks is ready" in shown

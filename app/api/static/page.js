@@ -28,16 +28,16 @@ async function ask(path, body) {
 const latencyAt = (variant, count) => variant.report.latency.find((one) => one.candidates === count);
 const size = (bytes) => (bytes >= 1e5 ? `${(bytes / 1e6).toFixed(2)} MB` : `${(bytes / 1e3).toFixed(1)} kB`);
 
-function showVariants(variants, counts) {
+function showVariants({ variants, unreadable }, counts) {
   const table = find("variants");
   const head = make("tr");
-  const times = counts.map((count) => `ms at ${count.toLocaleString("en")}`);
-  for (const title of ["variant", "verdict", "size", "smaller", "AUC", "NDCG@10", ...times, "faster"]) {
-    head.append(make("th", { scope: "col" }, title));
-  }
+  const timed = counts.map((count) => `ms at ${count.toLocaleString("en")}`);
+  const titles = ["variant", "verdict", "size", "smaller", "AUC", "NDCG@10", ...timed, "faster"];
+  head.append(...titles.map((title) => make("th", { scope: "col" }, title)));
   const rows = variants.map((variant) => {
     const { quality, size: bytes } = variant.report;
-    const last = latencyAt(variant, counts.at(-1));
+    const times = counts.map((count) => latencyAt(variant, count));
+    const last = times.at(-1);
     const row = make("tr");
     row.append(
       make("td", {}, variant.name + (variant.active ? "" : " (not active)")),
@@ -46,21 +46,28 @@ function showVariants(variants, counts) {
       make("td", {}, `${bytes.compression_ratio.toFixed(1)}x`),
       make("td", {}, quality ? quality.auc.value.toFixed(4) : "-"),
       make("td", {}, quality?.ndcg_at_10 ? quality.ndcg_at_10.value.toFixed(4) : "-"),
-      ...counts.map((count) => make("td", {}, latencyAt(variant, count).p50_ms.toFixed(3))),
+      ...times.map((one) => make("td", {}, one ? one.p50_ms.toFixed(3) : "-")),
       make("td", {}, last ? `${last.speedup.toFixed(1)}x` : "-"),
     );
     return row;
   });
-  table.replaceChildren(head, ...rows);
-  const reasons = variants.map((variant) => make("li", {}, `${variant.name}: ${variant.reason}.`));
-  find("reasons").replaceChildren(...reasons);
+  for (const name of Object.keys(unreadable)) {
+    const row = make("tr");
+    row.append(make("td", {}, name), make("td", { class: "rejected" }, "unreadable"));
+    row.append(...titles.slice(2).map(() => make("td", {}, "-")));
+    rows.push(row);
+  }
+  table.replaceChildren(...(rows.length ? [head, ...rows] : []));
+  const reasons = [...variants.map((one) => [one.name, one.reason]), ...Object.entries(unreadable)];
+  find("reasons").replaceChildren(...reasons.map(([name, reason]) => make("li", {}, `${name}: ${reason}.`)));
 }
 
 function showPlot(variants, count) {
-  find("plot").replaceChildren();
-  find("count").textContent = count.toLocaleString("en");
   const shown = variants.filter((one) => one.report.quality && latencyAt(one, count));
+  find("figure").hidden = !shown.length;
+  find("plot").replaceChildren();
   if (!shown.length) return;
+  find("count").textContent = count.toLocaleString("en");
   const [left, right, top, bottom] = [60, 600, 70, 265];
   const times = shown.map((one) => Math.log10(latencyAt(one, count).p50_ms));
   const lows = shown.map((one) => one.report.quality.auc.low);
@@ -98,11 +105,13 @@ function showChoices(variants) {
 
 async function showModel(name) {
   const model = await ask(`v1/models/${encodeURIComponent(name)}`);
-  const { variants } = await ask(`v1/models/${encodeURIComponent(name)}/variants`);
+  const found = await ask(`v1/models/${encodeURIComponent(name)}/variants`);
   find("about").textContent = [model.title, model.description].filter(Boolean).join(": ");
   find("try").dataset.userKey = model.user_key ?? "user_id";
+  const { variants } = found;
+  // Empty before the first variant is published. Others may have been timed at other sizes than the first.
   const counts = variants.length ? variants[0].report.latency.map((one) => one.candidates) : [];
-  showVariants(variants, counts);
+  showVariants(found, counts);
   showPlot(variants, counts.at(-1));
   showChoices(variants);
   const { kind, variant, canary } = model.policy;
