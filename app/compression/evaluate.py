@@ -2,7 +2,7 @@
 
 Rows of the test split give AUC and its kin. Ranked lists give NDCG@10 and hit rate@10: each positive test row among
 candidates that its user never interacted with (one held-out positive among 100 candidates, as in He et al., Neural
-Collaborative Filtering, 2017). Lists of one user resemble each other, so their intervals resample users.
+Collaborative Filtering, 2017). Rows and lists of one user resemble each other, so all intervals resample users.
 """
 
 from collections.abc import Callable
@@ -78,7 +78,9 @@ class Evaluation:
         labels = self.rows.labels
         if len(np.unique(labels >= 0.5)) < 2:
             return None
-        auc, auc_ratio = metrics.auc_intervals(labels, scores.rows, self.baseline.rows, self.seed)
+        auc, auc_ratio = metrics.auc_intervals(
+            labels, scores.rows, self.baseline.rows, self.rows.user_row, self.seed
+        )
         ndcg, ndcg_ratio = self._of_lists(scores, metrics.ndcg_of_rank)
         hits, _ = self._of_lists(scores, metrics.hit_of_rank)
         gauc = metrics.gauc(labels, scores.rows, self.rows.user_row)
