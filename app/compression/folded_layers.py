@@ -1,5 +1,6 @@
 """Every dense layer of a graph but the last ones as a sum, where that is worth it."""
 
+import math
 from collections.abc import Callable
 
 import onnx
@@ -9,7 +10,9 @@ from app.compression.graph import dense_nodes, last_dense_nodes, remove_unused
 from app.schema import FeatureSchema
 
 
-def view_of(model: onnx.ModelProto, schema: FeatureSchema, max_growth: float) -> View:
+def view_of(
+    model: onnx.ModelProto, schema: FeatureSchema, max_growth: float, max_spread: float = math.inf
+) -> View:
     """What is known of a graph: its weights, and the shapes that follow from its inputs."""
     weights = {one.name: one for one in model.graph.initializer}
     shapes = {}
@@ -25,6 +28,7 @@ def view_of(model: onnx.ModelProto, schema: FeatureSchema, max_growth: float) ->
         per_candidate=frozenset(one.name for one in schema.features if one.per_candidate),
         shapes=shapes,
         max_growth=max_growth,
+        max_spread=max_spread,
     )
 
 

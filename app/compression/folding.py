@@ -39,6 +39,8 @@ class View:
     shapes: Mapping[str, tuple[int | None, ...]]
     max_growth: float
     """How many times its own width a table may have when it is folded."""
+    max_spread: float
+    """How many times their own width values of a request may have when they are spread over the candidates."""
 
     def matrix(self, name: str) -> Array | None:
         """A float32 weight of two dimensions, as float64; None for any other value."""
@@ -137,7 +139,7 @@ class Folding:
     def _terms(self, fields: Sequence[Field], bias: Array) -> list[str]:
         """The values whose sum is the product of all fields, and the bias."""
         waiting, rest = list(fields), list[Field]()
-        lookups, spread = list[tuple[onnx.NodeProto, Array]](), dict[str, list[Field]]()
+        lookups, spread = list[tuple[onnx.NodeProto, Array]](), dict[str, list[tuple[Field, Field]]]()
         while waiting:
             one = waiting.pop(0)
             one = Field(self.view.reshaped_from(one.value), one.weight)
@@ -147,7 +149,7 @@ class Folding:
             elif node is not None and self._may_be_looked_up(node, one.weight):
                 lookups.append((node, one.weight))
             elif node is not None and self._is_spread(node):
-                spread.setdefault(node.input[1], []).append(Field(node.input[0], one.weight))
+                spread.setdefault(node.input[1], []).append((one, Field(node.input[0], one.weight)))
             elif (inner := linear(node, self.view)) and inner.weight.shape[0] <= one.weight.shape[0]:
                 waiting.insert(0, Field(inner.value, inner.weight @ one.weight))
                 bias = bias + inner.bias @ one.weight
@@ -155,6 +157,8 @@ class Folding:
                 self.changes += 1
             else:
                 rest.append(one)
+        for indices in [at for at, fields in spread.items() if not self._may_be_spread_later(fields)]:
+            rest += [as_it_is for as_it_is, _ in spread.pop(indices)]
         self.changes += len(lookups) + len(spread)
         terms = []
         none = np.zeros_like(bias)
@@ -165,8 +169,8 @@ class Folding:
         for node, weight in lookups:
             terms.append(self._lookup(node, weight, bias))
             bias = none
-        for indices, inner_fields in spread.items():
-            inner_sum = self._sum(self._terms(inner_fields, bias))
+        for indices, fields_of_request in spread.items():
+            inner_sum = self._sum(self._terms([inner for _, inner in fields_of_request], bias))
             terms.append(self._node("Gather", [inner_sum, indices], axis=0))
             bias = none
         return terms
@@ -196,6 +200,11 @@ class Folding:
             and node.input[0] not in self.view.weights
             and self.view.features(node.input[1]) == {ROW_REQUEST}
         )
+
+    def _may_be_spread_later(self, fields: Sequence[tuple[Field, Field]]) -> bool:
+        """All fields of one request together: what is spread behind the layer is as wide as the layer, only once."""
+        width = sum(len(one.weight) for one, _ in fields)
+        return bool(fields[0][0].weight.shape[1] <= self.view.max_spread * width)
 
     def _lookup(self, node: onnx.NodeProto, weight: Array, bias: Array) -> str:
         table = self.view.matrix(node.input[0])

@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from app.compression.graph import dense_nodes, remove_unused
+from app.compression.tables import find_tables
 from app.compression.technique import techniques
 from app.compression.workshop import Workshop
 from app.encoding import Array, Encoder
@@ -121,6 +122,19 @@ def test_a_module_of_ones_own_multiplies_request_values_once_per_request(ours: W
     assert [makers[node.input[0]] for node in spread].count("MatMul") == 2
 
 
+@pytest.mark.parametrize(("most", "lifted"), [(2, 2), (1.9, 1), (0.5, 0)])
+def test_max_spread_bounds_the_values_of_a_request(ours: Workshop, most: float, lifted: int) -> None:
+    """The network is twice as wide as the user's row, and the history's layer 1.5 times as wide as an item's."""
+    graph = export(with_large_weights(Joined(ours.encoder)), ours.encoder)
+    made = fold(graph, ours, max_spread=most)
+    np.testing.assert_allclose(scores(made), scores(graph), atol=2e-6, rtol=0)
+    makers = {node.output[0]: node.op_type for node in made.graph.node}
+    spread = [
+        one for one in made.graph.node if one.op_type == "Gather" and one.input[1] in _row_request(made)
+    ]
+    assert [makers[one.input[0]] for one in spread].count("MatMul") == lifted
+
+
 def _row_request(graph: onnx.ModelProto) -> set[str]:
     found = {"row_request"}
     for node in graph.graph.node:
@@ -163,3 +177,19 @@ def test_nodes_and_weights_that_nothing_reads_are_removed_and_inputs_stay(graph:
     assert [one.output[0] for one in larger.graph.node] == [one.output[0] for one in graph.graph.node]
     assert set(weights(larger)) == set(weights(graph))
     assert [one.name for one in larger.graph.input] == [one.name for one in graph.graph.input]
+
+
+@pytest.mark.parametrize("name", ["quantize_tables", "product_quantize_tables"])
+def test_folded_tables_can_be_compressed(graph: onnx.ModelProto, workshop: Workshop, name: str) -> None:
+    folded = fold(graph, workshop, max_growth=16)
+    new = {one.name for one in find_tables(folded)} - {one.name for one in find_tables(graph)}
+    assert new, "they are found as tables"
+    settings = {"min_rows": 100} | ({"clusters": 16} if name == "product_quantize_tables" else {})
+    technique = techniques()[name]
+    made = technique.apply(folded, technique.configure(settings, "a test"), workshop)
+    assert {one.name for one in find_tables(folded) if one.name in new and one.rows >= 100} - set(
+        weights(made)
+    )
+    assert sum(one.nbytes for one in weights(made).values()) < sum(
+        one.nbytes for one in weights(folded).values()
+    )
