@@ -94,7 +94,7 @@ def read_job(db: sqlite3.Connection, identity: str) -> Job:
     """The job of that id. Raises UnknownJob."""
     row = db.execute("SELECT * FROM jobs WHERE id = ?", (identity,)).fetchone()
     if row is None:
-        raise UnknownJob(f"there is no job {identity!r}", job=identity)
+        raise UnknownJob(f"there is no job {identity[:100]!r}", job=identity[:100])
     return from_row(row)
 
 

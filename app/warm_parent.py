@@ -112,6 +112,7 @@ class WarmParent:
                 os.close(inbox)
 
     async def _order(self, listener: socket.socket, outbox: int) -> None:
+        self._check_that_service_goes_on()
         if self._orders is not None and _sent(self._orders, listener, outbox):
             return
         if self._process is not None:
@@ -121,9 +122,12 @@ class WarmParent:
         if not _sent(orders, listener, outbox):
             raise OSError("the warm parent ended at its start")
 
-    async def _launch(self) -> socket.socket:
+    def _check_that_service_goes_on(self) -> None:
         if self._ends:
             raise OSError("the service ends")
+
+    async def _launch(self) -> socket.socket:
+        self._check_that_service_goes_on()
         self._orders, theirs = socket.socketpair()
         with theirs:
             command = (*self._command, "--orders", str(theirs.fileno()))

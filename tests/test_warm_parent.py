@@ -123,6 +123,17 @@ def test_a_drain_ends_the_warm_parent_at_once_and_not_the_requests(
         assert running.exit_code() == 0
 
 
+def test_a_stop_while_workers_start_is_no_death_of_the_warm_parent(tmp_path: Path) -> None:
+    (tmp_path / "imports").touch()
+    with service(tmp_path, wait=False, workers=3) as running:
+        eventually(running.children, "the start of the warm parent")
+        running.signal(signal.SIGTERM)
+        assert running.exit_code() == 0
+        running.leaves_nobody()
+    assert "the warm parent" not in running.log()
+    assert "Traceback" not in running.log()
+
+
 def test_workers_drain_when_the_supervisor_was_killed(tmp_path: Path, pool: ThreadPoolExecutor) -> None:
     with service(tmp_path, workers=2, drain_seconds=60) as running:
         parent, workers = family(running)

@@ -60,6 +60,7 @@ class ActivateRequest(BaseModel):
     )
     follow_card: bool = Field(
         default=False,
+        strict=True,
         description="Give up the policy that an admin set: that of the model card serves again.",
     )
 

@@ -39,7 +39,7 @@ class CompressRequest(BaseModel):
         default=None, description="Names of recipes of the card; without them, all."
     )
     recipe: dict[str, Any] | None = Field(default=None, description="A recipe that the card does not have.")
-    force: bool = Field(default=False, description="Make them even where they are up to date.")
+    force: bool = Field(default=False, strict=True, description="Make them even where they are up to date.")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "CompressRequest":

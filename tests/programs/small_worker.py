@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ def _begin_thread() -> None:
 
 if (Path(os.environ["TEST_FOLDER"]) / "threads").exists():
     _begin_thread()  # as a library may do when it is imported
+
+while (Path(os.environ["TEST_FOLDER"]) / "imports").exists():
+    time.sleep(0.01)  # as imports take their time on a slow machine
 
 
 def create_app(settings: Settings) -> FastAPI:
