@@ -92,6 +92,8 @@ class HotProtocol(BoundedProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self._asks_to_upgrade:
+            return
         self._incomplete_since = None
         cycle: object = self.cycle
         if not isinstance(cycle, HotCycle):

@@ -1,10 +1,11 @@
 """HTTP as uvicorn speaks it, with bounds that it does not have: on the bytes before a request's body, and on how long a
-client may take to send a request and to read its answer."""
+client may take to send a request and to read its answer. What asks for another protocol is answered in this one."""
 
 import asyncio
 import time
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.envelope import error_payload
@@ -15,7 +16,7 @@ MAX_HEAD_BYTES = 64 * 1024
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses a request whose path and headers do not end, and clients that keep it waiting.
+    """Refuses a request whose path and headers do not end, and clients that keep it waiting; keeps to HTTP/1.
 
     The parser joins the pieces of a header as they come, so that one without an end takes ever more memory and time.
     What came in one piece with the request's first byte is not counted: it may hold the body of an earlier request.
@@ -25,6 +26,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._head_bytes: int | None = None  # None: no head has begun that has not ended
         self._begun_now = False
+        self._asks_to_upgrade = False
         self._incomplete_since: float | None = None
         self._unread_since: float | None = None
 
@@ -66,7 +68,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
         self._begun_now = False
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except (HttpParserError, HttpParserUpgrade):  # the latter from CONNECT alone, and we are no proxy
+            message = "Invalid HTTP request received."
+            self.logger.warning(message)
+            self.send_400_response(message)
+            return
         if self._head_bytes is None or self._begun_now:
             return
         self._head_bytes += len(data)
@@ -84,13 +93,48 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """It has ended."""
         self.end_of_head()
-        super().on_headers_complete()
+        self._asks_to_upgrade = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if not self._asks_to_upgrade:
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self._asks_to_upgrade:
+            return  # a head alone: see `_parse`
         self._incomplete_since = None
         super().on_message_complete()
 
     def end_of_head(self) -> None:
         """Stop counting: what follows is a body, which others bound."""
         self._head_bytes = None
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Parse this, and ignore wishes for another protocol (h2c, websocket), as a server may: RFC 9110, section 7.8.
+
+        The parser takes the request for ended where its head ends, and HTTP with it. So another one is given the head,
+        without the wish, and then what follows, which is a body like any other. Raises HttpParserError, and
+        HttpParserUpgrade where the method itself, CONNECT, is the wish.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                if not self._asks_to_upgrade:
+                    raise
+                self._asks_to_upgrade = False
+                began, head = self._incomplete_since, self._head_without_upgrade()
+                # The old one reads no more where the connection is to close.
+                self.parser = HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+                self.parser.feed_data(head)
+                if self._incomplete_since is not None:
+                    self._incomplete_since = began
+                data = memoryview(data)[upgrade.args[0] :]
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])

@@ -53,7 +53,15 @@ def until_closed(connection: socket.socket) -> bytes:
     return received
 
 
-@pytest.mark.parametrize("start", [b"POST ", head()[:-4], head() + BODY[:-3], head(length=5000) + BODY])
+UPGRADE = (
+    b"POST %b HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 9\r\n\r\n" % RANK.encode()
+)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"POST ", head()[:-4], head() + BODY[:-3], head(length=5000) + BODY, UPGRADE[:-2], UPGRADE + b"{"],
+)
 def test_a_request_that_does_not_end_is_told_so_and_its_connection_closed(
     served: Service, start: bytes
 ) -> None:
