@@ -49,7 +49,8 @@ def write_all() -> list[Path]:
     peers = [newest(f"peers-{BENCH}-{variant}", 2) for variant in VARIANTS]
     newest_peers = [runs[0] for runs in peers if runs]
     found = {kind: newest(kind) for kind in (*SECTIONS, "check")}
-    barred = [result for results in found.values() for result in results if result.get("bars")]
+    measured = [*newest_peers, *(result for results in found.values() for result in results)]
+    barred = [result for result in measured if result.get("bars")]
     text = [bars_table(barred)] if barred else []
     text += [peers_table(result) for result in newest_peers]
     plots = [plot for result in newest_peers for plot in peers_plots(result)]
