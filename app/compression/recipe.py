@@ -28,14 +28,16 @@ def read_steps(recipe: Recipe, card: ModelCard) -> tuple[Step, ...]:
     one that would find nothing to act on.
     """
     steps: list[Step] = []
+    changed = card
     for position, raw in enumerate(recipe.steps, start=1):
         where = f"recipe {recipe.name!r}, step {position}"
         technique = _technique(raw["technique"], where)
         config = technique.configure({k: v for k, v in raw.items() if k != "technique"}, where)
         _check_place(technique, steps, card, where)
-        if misfit := technique.misfit(config, card):
+        if misfit := technique.misfit(config, changed):
             raise ConfigurationError(f"{where} ({technique.name}): {misfit.field}: {misfit.reason}")
         steps.append(Step(technique, config))
+        changed = technique.changes(config, changed)
     return tuple(steps)
 
 

@@ -41,6 +41,11 @@ def no_misfit(config: Any, card: ModelCard) -> Misfit | None:  # noqa: ARG001  (
     return None
 
 
+def no_change(config: Any, card: ModelCard) -> ModelCard:  # noqa: ARG001
+    """What the step makes is of the same kind as what it is given."""
+    return card
+
+
 def without_tables(config: Any, card: ModelCard) -> Misfit | None:  # noqa: ARG001
     """For a technique of embedding tables: a model whose schema has none."""
     if card.features.tables:
@@ -68,6 +73,8 @@ class Technique:
     """Whether it cannot work without training rows."""
     misfit: Callable[[Any, ModelCard], Misfit | None] = no_misfit
     """From a step's configuration and the model's card to what stands against it, before any work begins."""
+    changes: Callable[[Any, ModelCard], ModelCard] = no_change
+    """From both to the card of what the step makes, which later steps are held against."""
 
     def configure(self, values: Mapping[str, Any], where: str) -> TechniqueConfig:
         """Validate a step's settings. Raises ConfigurationError that begins with `where` and names the field."""

@@ -50,10 +50,14 @@ class CutSession:
 
     def compute(self) -> None:
         """Compute the values of all items; `run_catalog` needs them."""
-        starts = range(0, self._num_items, _ROWS_PER_RUN)
-        parts = [self._computed(start, start + _ROWS_PER_RUN) for start in starts]
-        joined = (np.concatenate(one) for one in zip(*parts, strict=True))
-        computed = dict(zip(self._first.outputs, joined, strict=True))
+        one = zip(self._first.outputs, self._computed(0, 1), strict=True)
+        computed = {
+            name: np.empty((self._num_items, *values.shape[1:]), values.dtype) for name, values in one
+        }
+        for start in range(0, self._num_items, _ROWS_PER_RUN):
+            stop = start + _ROWS_PER_RUN
+            for whole, part in zip(computed.values(), self._computed(start, stop), strict=True):
+                whole[start:stop] = part
         self.kept_bytes = sum(values.nbytes for values in computed.values())
         self._values = {**self._as_it_is, **computed}
 

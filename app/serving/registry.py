@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from types import MappingProxyType
 from app.active import Active
 from app.backoff import Backoff
 from app.errors import ArtifactCorrupt, NotReady, UnknownModel
-from app.machine import usable_cores
+from app.machine import give_back, usable_cores
 from app.model_card import BASELINE, model_names
 from app.serving.admission import Admission
 from app.serving.batcher import TURN_SECONDS, Batcher
@@ -23,6 +24,7 @@ from app.settings import Settings
 from app.store import ArtifactStore
 
 _FLUSH_SECONDS = 0.25
+_SETTLE_SECONDS = 2.0
 _QUICK_SECONDS = 0.001
 _ONE_CORE_SECONDS = 1.2 * TURN_SECONDS
 _LOST = "nothing of it is in the store any more"
@@ -172,11 +174,19 @@ class Registry:
             self._metrics.flush()
 
     async def _watch_store(self) -> None:
+        gives_back_at = math.inf
         while True:
             await asyncio.sleep(self._settings.poll_seconds)
             self._metrics.measure_memory()
+            before = self._models
             try:
                 await self.refresh()
+                # What a version took while it was loaded, and the one before it; once no other follows at once.
+                if any(before.get(name) is not model for name, model in self._models.items()):
+                    gives_back_at = time.monotonic() + _SETTLE_SECONDS
+                elif time.monotonic() >= gives_back_at:
+                    gives_back_at = math.inf
+                    await asyncio.get_running_loop().run_in_executor(self._loading, give_back)
             except OSError as error:
                 # What is loaded goes on serving; the store may come back.
                 _LOG.error("the store cannot be read: %s", error.strerror)

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from app.compression.recipe import read_steps
 from app.compression.technique import techniques
 from app.compression.workshop import Workshop
-from app.errors import CompressionFailed
+from app.errors import CompressionFailed, ConfigurationError
+from app.model_card import Recipe, read_card
 from app.training.architecture import build
 from app.training.cross_network import CrossNetwork
 from app.training.fit import predict
@@ -17,6 +19,7 @@ from app.training.layers import SplitLinear
 from torch import nn
 
 from tests.compression.own_modules import Plain
+from tests.small_model import NAME, SmallModel
 from tests.training.inputs import with_large_weights
 
 PRUNE = techniques()["prune_cross_layers"]
@@ -77,3 +80,35 @@ def test_a_module_without_a_cross_network_is_refused(workshop: Workshop) -> None
     module = copy.deepcopy(Plain(workshop.encoder))
     with pytest.raises(CompressionFailed, match="layers of the module's cross networks: none"):
         prune(module, workshop)
+
+
+@pytest.mark.parametrize(
+    ("before", "why"),
+    [
+        ([], "drop: dcn_v2 has 2 cross layers here, and at least one must stay"),
+        (
+            [{"technique": "distill", "architecture": "two_tower"}],
+            "drop: two_tower has 0 cross layers here, and at least one must stay",
+        ),
+    ],
+)
+def test_a_network_without_as_many_layers_is_refused_when_the_recipe_is_read(
+    small_model: SmallModel, before: list[dict[str, Any]], why: str
+) -> None:
+    card = read_card(small_model.models / NAME)
+    recipe = Recipe.model_validate(
+        {"name": "shallow", "steps": [*before, {"technique": "prune_cross_layers", "drop": 2}]}
+    )
+    with pytest.raises(ConfigurationError) as refused:
+        read_steps(recipe, card)
+    step = f"recipe 'shallow', step {len(before) + 1} (prune_cross_layers): "
+    assert refused.value.message == step + why
+
+
+def test_what_a_student_has_counts_and_not_what_its_teacher_has(small_model: SmallModel) -> None:
+    card = read_card(small_model.models / NAME)
+    deep = {"technique": "distill", "architecture": "dcn_v2", "config": {"cross_layers": 4}}
+    recipe = Recipe.model_validate(
+        {"name": "deep", "steps": [deep, {"technique": "prune_cross_layers", "drop": 3}]}
+    )
+    assert len(read_steps(recipe, card)) == 2

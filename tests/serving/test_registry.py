@@ -1,12 +1,16 @@
 """The models in memory follow the store: what is new is taken up, what is damaged is not, what is old is let go."""
 
+import asyncio
 import gc
 import shutil
+import threading
 import weakref
 
 import pytest
 from app.active import Policy, State
 from app.errors import NotReady, UnknownModel
+from app.machine import give_back
+from app.serving import registry
 from app.serving.query import Query
 
 from tests.serving.asking import rank
@@ -100,6 +104,28 @@ def test_after_single_candidates_the_next_version_still_knows_what_many_cost(sma
         assert cost.rows_within(0.005) < 1_000_000
 
     play(small, scene)
+
+
+def test_memory_of_a_swap_is_given_back_once_no_other_follows(
+    small: SmallModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+
+    def noted() -> None:
+        given.append(threading.current_thread().name)
+        give_back()
+
+    monkeypatch.setattr(registry, "give_back", noted)
+    monkeypatch.setattr(registry, "_SETTLE_SECONDS", 0.2)
+
+    async def scene(one: Running) -> None:
+        activate(small, publish_again(small, "baseline"))
+        await until(lambda: bool(given))
+        await asyncio.sleep(0.5)
+        assert len(given) == 1
+        assert given[0].startswith("loading")
+
+    play(small, scene, poll_seconds=0.02)
 
 
 def test_an_old_session_is_freed_when_nobody_uses_it_any_more(small: SmallModel) -> None:

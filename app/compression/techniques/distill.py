@@ -10,7 +10,7 @@ from app.compression.inherit import inherit
 from app.compression.teaching import TeachingConfig, teach
 from app.compression.technique import Misfit, Technique
 from app.compression.workshop import Workshop
-from app.model_card import ModelCard, explain
+from app.model_card import ArchitectureSource, ModelCard, explain
 from app.training.architecture import architectures, build
 
 
@@ -51,6 +51,12 @@ def misfit(config: DistillConfig, card: ModelCard) -> Misfit | None:  # noqa: AR
     return None
 
 
+def student_card(config: DistillConfig, card: ModelCard) -> ModelCard:
+    """The card with the student as its source."""
+    source = ArchitectureSource(kind="architecture", architecture=config.architecture, config=config.config)
+    return card.model_copy(update={"source": source})
+
+
 TECHNIQUE = Technique(
     name="distill",
     stage="module",
@@ -60,4 +66,5 @@ TECHNIQUE = Technique(
     source="Hinton et al., Distilling the Knowledge in a Neural Network, 2015 (arXiv 1503.02531)",
     needs_rows=True,
     misfit=misfit,
+    changes=student_card,
 )

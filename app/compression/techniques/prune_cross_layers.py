@@ -5,14 +5,16 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from app.compression.measured_losses import losses, recorded
 from app.compression.teaching import TeachingConfig, teach
-from app.compression.technique import Technique
+from app.compression.technique import Misfit, Technique
 from app.compression.workshop import Workshop
 from app.errors import CompressionFailed
+from app.model_card import ArchitectureSource, ModelCard
+from app.training.architecture import architectures
 from app.training.cross_network import CrossNetwork
 
 _MEASURING = 0.1
@@ -100,6 +102,21 @@ _IMPORTANCE: dict[str, Callable[[nn.Module, CrossNetwork, Workshop], Tensor]] = 
 }
 
 
+def misfit(config: PruneCrossLayersConfig, card: ModelCard) -> Misfit | None:
+    """An architecture without as many cross layers; what a module of the user's own has is seen when it is loaded."""
+    source = card.source
+    if not isinstance(source, ArchitectureSource) or source.architecture not in architectures():
+        return None
+    try:
+        settings = architectures()[source.architecture].config.model_validate(source.config)
+    except ValidationError:
+        return None  # who builds it says what is wrong with it
+    depth = getattr(settings, "cross_layers", 0)
+    if depth > config.drop:
+        return None
+    return Misfit("drop", f"{source.architecture} has {depth} cross layers here, and at least one must stay")
+
+
 TECHNIQUE = Technique(
     name="prune_cross_layers",
     stage="module",
@@ -108,4 +125,5 @@ TECHNIQUE = Technique(
     summary="Whole layers of a cross network are removed by importance, and the rest is tuned again.",
     source="Wang et al., DCN V2, WWW 2021 (arXiv 2008.13535); Molchanov et al., CVPR 2019 (arXiv 1906.10771)",
     needs_rows=True,
+    misfit=misfit,
 )
