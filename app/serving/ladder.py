@@ -1,9 +1,11 @@
 """Which variant answers: by the model's policy, among what is active, and honest about it when something else must.
 
 The ladder has the best variant on top and what is cheaper and measurably worse below. At rest the top answers; it steps
-down when the load would be too much for a rung or a request's deadline too near, and up again when there is room.
+down when the load would be too much for a rung or a request's deadline too near, and up again when there is room. As
+many requests as there is room for are answered by the rung above.
 """
 
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +18,15 @@ from app.report import Interval, Report, Verdict
 
 _STEP_DOWN_ABOVE = 0.90
 _STEP_UP_BELOW = 0.70
+_FILL_UP_TO = 0.85
+"""What a rung leaves of a worker's time, up to this share, goes to requests that the rung above answers."""
 _HOLD_SECONDS = 1.0
 """Between these shares of a worker's time, and for so long after a step, nothing changes: the ladder must not flap."""
 _CLEARLY_MORE = 1.1
 _MOST_REMEMBERED = 4096
 _SAME = Interval(1.0, 1.0, 1.0)
+# The multiples of the golden ratio, without their whole part, fill 0 to 1 evenly and have no period.
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class Level:
     def __init__(self) -> None:
         self.steps = 0
         self._changed_at = float("-inf")
+        self._place = 0.0
 
     def settle(self, utilizations: Sequence[float], worths: Sequence[float], now: float | None = None) -> int:
         """The level, given what share of a worker's time the present load would take on each rung, and the quality of
@@ -103,6 +110,19 @@ class Level:
             self._changed_at = now
         self.steps = steps
         return steps
+
+    def lifts(self, utilizations: Sequence[float]) -> bool:
+        """Whether the next request goes to the rung above the present one, which could not answer all of them.
+
+        As many do as there is room for: with a share p above, a worker's time is taken by p u' + (1 - p) u.
+        """
+        if not 0 < self.steps < len(utilizations):
+            return False
+        here, above = utilizations[self.steps], utilizations[self.steps - 1]
+        if above <= here:
+            return False
+        self._place = (self._place + _GOLDEN) % 1.0
+        return self._place < (_FILL_UP_TO - here) / (above - here)
 
 
 class Ladder:
@@ -133,7 +153,7 @@ class Ladder:
             return Choice(names[0], reason)
         utilizations = [pressure.utilization(name) for name in names]
         level = self.level.settle(utilizations, [self._worth(name) for name in names])
-        index = level
+        index = level - 1 if self.level.lifts(utilizations) else level
         while index < last and not pressure.meets(names[index]):
             index += 1
         if not index:

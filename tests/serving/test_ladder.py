@@ -246,3 +246,33 @@ def test_a_step_never_makes_the_answers_worth_less(rungs: list[tuple[float, floa
 
     roomy = after < before and utilizations[after] < 0.7
     assert roomy or gain(after) >= gain(before) or after == before
+
+
+@given(st.floats(0.0, 0.9), st.floats(0.9, 50.0))
+def test_what_a_rung_leaves_is_filled_by_the_one_above_and_not_more(here: float, above: float) -> None:
+    level = Level()
+    level.settle([above, here], [1.0, 0.99], now=0.0)
+    count = 2000
+    lifted = sum(level.lifts([above, here]) for _ in range(count)) / count if level.steps else 0.0
+    taken = lifted * above + (1 - lifted) * here
+    assert taken <= max(here, 0.85) + above * 0.005
+    if level.steps and here < 0.85 < above:
+        assert taken >= 0.85 - above * 0.005
+
+
+def test_requests_that_the_rung_above_answers_are_not_degraded() -> None:
+    one = a_ladder(STEPS)
+    busy = Calm({"baseline": 2.0, "worse": 0.5, "worst": 0.1})
+    answers = [one.choose("auto", 100, busy) for _ in range(300)]
+    share = sum(answer.variant == "baseline" for answer in answers) / len(answers)
+    assert share == pytest.approx((0.85 - 0.5) / (2.0 - 0.5), abs=0.02)
+    assert all((answer.degraded_reason is None) == (answer.variant == "baseline") for answer in answers)
+    assert {answer.variant for answer in answers} == {"baseline", "worse"}
+
+
+def test_at_rest_and_without_room_no_request_is_lifted() -> None:
+    level = Level()
+    assert not level.lifts([0.5, 0.1])
+    level.settle([9.0, 0.89], [1.0, 0.99], now=0.0)
+    assert level.steps == 1
+    assert not any(level.lifts([9.0, 0.89]) for _ in range(100))
