@@ -5,7 +5,6 @@ down when the load would be too much for a rung or a request's deadline too near
 many requests as there is room for are answered by the rung above.
 """
 
-import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from app.active import State
 from app.errors import NotReady, UnknownVariant
 from app.model_card import AUTO, BASELINE
 from app.report import Interval, Report, Verdict
+from app.serving.even_sample import EvenSample
 
 _STEP_DOWN_ABOVE = 0.90
 _STEP_UP_BELOW = 0.70
@@ -25,8 +25,6 @@ _HOLD_SECONDS = 1.0
 _CLEARLY_MORE = 1.1
 _MOST_REMEMBERED = 4096
 _SAME = Interval(1.0, 1.0, 1.0)
-# The multiples of the golden ratio, without their whole part, fill 0 to 1 evenly and have no period.
-_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class Level:
     def __init__(self) -> None:
         self.steps = 0
         self._changed_at = float("-inf")
-        self._place = 0.0
+        self._lifted = EvenSample()
 
     def settle(self, utilizations: Sequence[float], worths: Sequence[float], now: float | None = None) -> int:
         """The level, given what share of a worker's time the present load would take on each rung, and the quality of
@@ -121,8 +119,7 @@ class Level:
         here, above = utilizations[self.steps], utilizations[self.steps - 1]
         if above <= here:
             return False
-        self._place = (self._place + _GOLDEN) % 1.0
-        return self._place < (_FILL_UP_TO - here) / (above - here)
+        return self._lifted.takes((_FILL_UP_TO - here) / (above - here))
 
 
 class Ladder:

@@ -3,7 +3,6 @@
 Clients never see it. What is sampled here waits in the worker's ShadowQueue, which works only while serving does not.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
@@ -12,6 +11,7 @@ import numpy as np
 from app import active
 from app.encoding import Array
 from app.errors import ServiceError
+from app.serving.even_sample import EvenSample
 from app.serving.features import FeatureReader
 from app.serving.fidelity import Fidelity, compare
 from app.serving.lane import Lane
@@ -21,9 +21,6 @@ from app.serving.shadow_queue import ShadowQueue, Skipped
 
 ROWS_PER_RUN = 128
 """Most rows of one run: a request that comes meanwhile waits for no more than that."""
-# The multiples of the golden ratio, without their whole part, fill 0 to 1 evenly and have no period: whatever pattern
-# requests come in, the share is met, and met for each kind of them.
-_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Scoring(Protocol):
@@ -47,7 +44,7 @@ class Shadow:
         self._share = policy.percent / 100
         self._scoring = variants.get(policy.variant)
         self._queue = queue
-        self._place = 0.0
+        self._sample = EvenSample()
 
     def offer(
         self, variant: str, reader: FeatureReader, query: Query, encoded: Encoded, scores: Array
@@ -68,8 +65,7 @@ class Shadow:
             self._queue.put(Comparison(labels, self._scoring, encoded, scores, None if same else query))
 
     def _is_sampled(self) -> bool:
-        self._place = (self._place + _GOLDEN) % 1.0
-        return self._place < self._share
+        return self._sample.takes(self._share)
 
 
 class Comparison:

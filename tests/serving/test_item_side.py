@@ -131,6 +131,24 @@ def test_parts_that_do_not_fit_are_refused_and_the_old_version_goes_on(small: Sm
     play(small, scene)
 
 
+def test_a_graph_that_cannot_run_the_items_of_the_catalog_is_refused_and_the_old_version_goes_on(
+    small: SmallModel,
+) -> None:
+    short = parser.parse_model(
+        """<ir_version: 10, opset_import: ["" : 21]>
+        ranker (int64[C] item_id) => (float[C] score) <float[1] table = {0.5}> { score = Gather(table, item_id) }"""
+    )
+
+    async def scene(one: Running) -> None:
+        before, _ = await one.answer()
+        activate(small, publish_graph(small, "baseline", lambda folder: write_graph(short, folder)))
+        await one.registry.refresh()
+        assert "the graph does not run: " in one.failures()["baseline"]
+        assert (await one.answer())[0] == before
+
+    play(small, scene)
+
+
 def test_a_part_that_does_not_run_is_told(small_model: SmallModel, tmp_path: Path) -> None:
     folder = tmp_path / NAME / "baseline" / "0123456789abcdef"
     folder.mkdir(parents=True)
