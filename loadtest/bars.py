@@ -32,17 +32,17 @@ class Bar:
 MIX_TAIL = Bar("mix at 70% of the capacity: p99 over p50", 4.0, "x")
 
 OVERLOAD_IN_TIME = Bar(
-    "three times the capacity: answered in time, as a share of the capacity", 0.9, "%", at_least=True
+    "answered in time at 3 times the capacity, as a share of the capacity", 0.9, "%", at_least=True
 )
-OVERLOAD_P99 = Bar("three times the capacity: p99 of what was answered", 25.0, "ms")
-OVERLOAD_REJECTION = Bar("three times the capacity: the longest rejection", 10.0, "ms")
+OVERLOAD_P99 = Bar("p99 of what was answered", 25.0, "ms")
+OVERLOAD_REJECTION = Bar("the longest rejection", 10.0, "ms")
 OVERLOAD_NDCG = Bar(
     "effective NDCG@10 of the ladder over the better of the other forms, least of the loads too high for them",
     1.0,
     "x",
     at_least=True,
 )
-OVERLOAD_FAILURES = Bar("three times the capacity: neither answered rightly nor rejected", 0)
+OVERLOAD_FAILURES = Bar("neither answered rightly nor rejected", 0)
 
 SWAPS_COUNT = Bar("hot swaps under load: taken up", 1000, at_least=True)
 SWAPS_FAILURES = Bar("hot swaps under load: failed requests", 0)

@@ -61,18 +61,22 @@ class Material:
 _CLOSED_RATE_LIMIT = 20_000
 
 
-def run(running: Running, load: Load, material: Material, *, seed: int) -> Samples:
-    """Send a load and check every answer; wrong ones count as failures."""
+def plan_of(load: Load, material: Material, seed: int) -> Plan:
+    """Which asks are sent, and when."""
     rng = np.random.default_rng(seed)
     at_seconds = None if load.closed else poisson(load.rates, seed)
     count = int(load.seconds * _CLOSED_RATE_LIMIT) if at_seconds is None else len(at_seconds)
-    order = _draw(load, material, count, rng)
+    return Plan(_draw(load, material, count, rng), at_seconds, load.connections, load.seconds)
+
+
+def run(running: Running, load: Load, material: Material, *, seed: int) -> Samples:
+    """Send a load and check every answer; wrong ones count as failures."""
+    plan = plan_of(load, material, seed)
     host = f"127.0.0.1:{running.port}"
     requests = [http_request(running.path, running.body(ask), host) for ask in material.asks]
-    plan = Plan(order, at_seconds, load.connections, load.seconds)
     samples = uvloop.run(_generate(running.port, requests, plan))
     if running.server.judged:
-        _check(samples, order, running.server, material)
+        _check(samples, plan.order, running.server, material)
     return samples
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from loadtest.bars_report import own_bars
 from loadtest.peers_report import EMPTY, closed_loads, machine_line, rates
 from loadtest.plots import curves
+from loadtest.scenarios import MIX_AT_70
 
 Result = dict[str, Any]
 ENOUGH = 2.0
@@ -31,7 +32,7 @@ def ours_table(result: Result) -> str:
         cells = [name, one["what"], f"{one['requests']:,}", f"{one['throughput']:.0f}", *shown]
         cells += [failures or "none", beside or "-", f"{memory:.0f}", f"{one['probe_ms_after']:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, *_resident_lines(result), *_cold_lines(result)])
+    return "\n".join([*lines, *_ideal_lines(result), *_resident_lines(result), *_cold_lines(result)])
 
 
 def resident_plots(result: Result) -> list[str]:
@@ -56,6 +57,21 @@ def _note(what: str, note: Any) -> str:
         if what == "running_share"
         else f"{note} {what.replace('_', ' ')}"
     )
+
+
+def _ideal_lines(result: Result) -> list[str]:
+    """What a queue without a flaw would have done, where a bar is about the tail."""
+    found = []
+    for name, one in result["scenarios"].items():
+        ideal, ours = one.get("ideal_latency_ms", {}), one["latency_ms"]
+        if "p99" in ideal and "p99" in ours and name == MIX_AT_70:
+            found.append(
+                f"\n{name}: p50 {ours['p50']:.2f} ms, p99 {ours['p99']:.2f} ms, {ours['p99'] / ours['p50']:.2f}x. "
+                "A queue without a flaw (one server, first come, first served, each request at what it takes at full "
+                f"throughput) would have answered the very same arrivals with p50 {ideal['p50']:.2f} ms, "
+                f"p99 {ideal['p99']:.2f} ms, {ideal['p99'] / ideal['p50']:.2f}x."
+            )
+    return found
 
 
 def _resident_lines(result: Result) -> list[str]:

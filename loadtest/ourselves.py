@@ -1,10 +1,12 @@
 """Our own service through every scenario, with what an operator would do beside it."""
 
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from statistics import median
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from loadtest.admin import Admin
@@ -12,7 +14,8 @@ from loadtest.alongside import share_within
 from loadtest.asks import Ask
 from loadtest.bars import failures_of
 from loadtest.compare import material_of
-from loadtest.measure import Load, Material, as_json, run
+from loadtest.ideal_queue import Mix, ideal_latency_ms, service_seconds
+from loadtest.measure import Load, Material, as_json, plan_of, run
 from loadtest.peers.ours import SERVER
 from loadtest.peers.ranker import Ranker
 from loadtest.prepare import Prepared
@@ -25,6 +28,7 @@ from loadtest.service import Cores, capacity_of, own_place, service
 COLD_STARTS = 5
 _COLD_LOAD = Load("cold start", rates=((100.0, 1.0),), mix=ONE_HUNDRED)
 _RECOVERY_SECONDS = 2.0
+_SEED = 1
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -42,13 +46,16 @@ def run_scenarios(prepared: Prepared, scenarios: tuple[Scenario, ...], cores: Co
         admin.wait_for_jobs()
         if swaps:
             admin.make_second_version()
-        capacities: dict[Any, float] = {}
+        capacities: dict[Mix, float] = {}
         for scenario in scenarios:
             if scenario.mix not in capacities:
                 capacities[scenario.mix] = capacity_of(running, scenario.mix, material)
             capacity = capacities[scenario.mix]
             _CONSOLE.print(f"{scenario.name}: {scenario.what} (capacity {capacity:.0f}/s)")
-            found[scenario.name] = _measured(scenario, capacity, running, admin, material)
+            found[scenario.name] = {
+                **_measured(scenario, capacity, running, admin, material),
+                "ideal_latency_ms": _ideal(scenario, capacities, material),
+            }
     bars = [bar for one in scenarios for bar in one.judged(found[one.name])]
     return {"model": place.model, "variant": prepared.variant, "scenarios": found, "bars": bars}
 
@@ -82,7 +89,7 @@ def _measured(
         else watched(running.process.pid, scenario.watch_seconds)
     )
     with admin.beside(scenario.beside) as notes, watch as seen:
-        samples = run(running, scenario.load(capacity), material, seed=1)
+        samples = run(running, scenario.load(capacity), material, seed=_SEED)
     watched_memory = (
         {} if seen is None else {"resident": {"seen": seen, "growth": growth(seen, scenario.seconds)}}
     )
@@ -96,6 +103,16 @@ def _measured(
         **watched_memory,
         "probe_ms_after": _probe(running, material.asks[0]),
     }
+
+
+def _ideal(scenario: Scenario, capacities: Mapping[Mix, float], material: Material) -> dict[str, float]:
+    """Latencies of the same requests in a queue without a flaw; none where more is asked than can be done."""
+    if any(share >= 1 for share, _ in scenario.shares):
+        return {}
+    plan = plan_of(scenario.load(capacities[scenario.mix]), material, _SEED)
+    assert plan.at_seconds is not None
+    rows = np.array([len(material.asks[ask].candidates) for ask in plan.order])
+    return ideal_latency_ms(plan.at_seconds, service_seconds(rows, scenario.mix, capacities))
 
 
 def _probe(running: Running, ask: Ask) -> float:

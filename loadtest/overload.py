@@ -44,8 +44,12 @@ from loadtest.service import (
 
 AUTO, BASELINE = "auto", "baseline"
 FP32, ONE, LADDER = "fp32 only", "one variant only", "ladder"
+BAR_TURNS = ((FP32, FP32), (ONE, ONE), (LADDER, FP32), (LADDER, LADDER))
+"""At the bar: a form, and the form whose capacity is exceeded. The ladder's own is that of its fastest rung."""
 _ANSWERED = 0.99
-REJECTIONS = ("429", "503", "504")
+REFUSED = ("429", "503")
+"""Told at once. 504 is another thing: let in, and then not scored by the deadline, which is when it is told."""
+REJECTIONS = (*REFUSED, "504")
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -59,7 +63,7 @@ class OverloadPlan:
     """After each turn, so that none begins in the wake of another."""
     bar_load: float = 3.0
     bar_seconds: float = 60.0
-    """Of each form at `bar_load` times its own capacity; 0: not measured."""
+    """Of each of BAR_TURNS at `bar_load` times the capacity; 0: not measured."""
     deadline_ms: float = 25.0
     mix: Mix = ONE_HUNDRED
     connections: int = 128
@@ -96,10 +100,11 @@ def measure_overload(
                 rate = load * capacities[plan.capacity_of]
                 found = measure.turn(forms[form], rate, plan.seconds, number)
                 curve.append({"form": form, "load": load, **against(found, capacities[form])})
-        bar = {}
-        for form in forms if plan.bar_seconds else ():
-            rate = plan.bar_load * capacities[form]
-            bar[form] = against(measure.turn(forms[form], rate, plan.bar_seconds, 99), capacities[form])
+        bar = []
+        for form, whose in BAR_TURNS if plan.bar_seconds else ():
+            rate = plan.bar_load * capacities[whose]
+            found = measure.turn(forms[form], rate, plan.bar_seconds, 99)
+            bar.append({"form": form, "capacity_of": whose, **against(found, capacities[whose])})
     return {
         "model": place.model,
         "plan": asdict(plan),
@@ -109,7 +114,7 @@ def measure_overload(
         "capacities": capacities,
         "curve": curve,
         "at_the_bar": bar,
-        "bars": [*(judged(bar[LADDER]) if bar else []), judged_curve(curve)],
+        "bars": [*(one for found in bar for one in judged(found)), judged_curve(curve)],
     }
 
 
@@ -164,8 +169,11 @@ def against(found: Mapping[str, Any], capacity: float) -> dict[str, Any]:
 
 
 def judged(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The bars at three times the capacity."""
-    longest = [one["latency_ms"]["max"] for one in found["rejections"].values() if one["count"]]
+    """The bars at several times a capacity."""
+    form, whose = found["form"], found["capacity_of"]
+    what = f"{form}, overloaded by the capacity of {whose}" if form != whose else f"{form}, overloaded"
+    refused = [found["rejections"][status] for status in REFUSED]
+    longest = [one["latency_ms"]["max"] for one in refused if one["count"]]
     failed = {why: count for why, count in found["outcomes"].items() if why not in REJECTIONS}
     figures: Sequence[tuple[Bar, float | None]] = (
         (OVERLOAD_IN_TIME, found["in_time_of_capacity"]),
@@ -173,7 +181,7 @@ def judged(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         (OVERLOAD_REJECTION, max(longest, default=0.0)),
         (OVERLOAD_FAILURES, failures_of(failed)),
     )
-    return [bar.judged(value) for bar, value in figures]
+    return [replace(bar, what=f"{what}: {bar.what}").judged(value) for bar, value in figures]
 
 
 def judged_curve(curve: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

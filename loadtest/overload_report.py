@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loadtest.bars_report import own_bars
-from loadtest.overload import REJECTIONS
+from loadtest.overload import REFUSED, REJECTIONS
 from loadtest.peers_report import Result, head, row
 from loadtest.plots import curves
 
@@ -24,9 +24,9 @@ def overload_table(result: Result) -> str:
         *head(_HEADS),
     ]
     lines += [_line(one["form"], f"{one['load']:g}x", one) for one in result["curve"]]
-    for form, one in result["at_the_bar"].items():
-        load = f"{plan['bar_load']:g}x its own, {plan['bar_seconds']:g} s"
-        lines.append(_line(form, load, one))
+    for one in result["at_the_bar"]:
+        whose = "its own" if one["capacity_of"] == one["form"] else f"that of {one['capacity_of']}"
+        lines.append(_line(one["form"], f"{plan['bar_load']:g}x {whose}, {plan['bar_seconds']:g} s", one))
     return "\n".join([*lines, "", _WORDS])
 
 
@@ -46,13 +46,14 @@ def overload_plots(result: Result) -> list[str]:
         form: [(x, one) for x, one in points if one is not None]
         for form, points in _points(result, _longest_rejection).items()
     }
-    return [*plots, curves(f"{title}: the longest rejection, ms", load, longest)]
+    return [*plots, curves(f"{title}: the longest refusal (429, 503), ms", load, longest)]
 
 
 _WORDS = (
     "In time: answered rightly within the deadline after the moment at which the request was meant to be sent. "
     "Effective NDCG@10: for each answer in time the NDCG@10 that its variant was measured to have, "
-    "over all that was offered."
+    "over all that was offered. 429 and 503 are refused at once; 504 was let in and not scored by its deadline, "
+    "and is told so then."
 )
 _HEADS = (
     *("Form", "Load", "Offered/s", "In time", "In time/s of capacity", "p99 ms", "Late"),
@@ -89,7 +90,12 @@ def _series(result: Result, key: str) -> dict[str, list[tuple[float, float]]]:
 
 def _longest_rejection(one: Mapping[str, Any]) -> float | None:
     return max(
-        (some["latency_ms"]["max"] for some in one["rejections"].values() if some["count"]), default=None
+        (
+            one["rejections"][status]["latency_ms"]["max"]
+            for status in REFUSED
+            if one["rejections"][status]["count"]
+        ),
+        default=None,
     )
 
 

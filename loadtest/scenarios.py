@@ -10,6 +10,7 @@ from loadtest.measure import Load
 # Twentieths of the candidate counts of MLPerf's recommendation benchmark: mean 270.
 MIX = ((100, 2.0), (200, 12.0), (300, 2.0), (400, 1.0), (500, 1.0), (600, 1.0), (700, 1.0))
 TAIL = ((50, 600.0), (200, 250.0), (500, 100.0), (1000, 35.0), (2000, 10.0), (5000, 5.0))
+MIX_AT_70 = "mix at 70%"
 ONE_HUNDRED = ((100, 1.0),)
 ONE_THOUSAND = ((1000, 1.0),)
 
@@ -76,10 +77,10 @@ SHORT = (
     Scenario("1,000 candidates", "half of the capacity", ONE_THOUSAND, ((0.5, 10),)),
     Scenario("mix", "MLPerf-like candidate counts, mean 270", MIX, ((0.5, 10),)),
     Scenario(
-        "mix at 70%",
+        MIX_AT_70,
         "the same at 70% of the capacity",
         MIX,
-        ((0.7, 20),),
+        ((0.7, 40),),
         bars=((MIX_TAIL, p99_over_p50),),
     ),
     Scenario("heavy tail", "50 to 5,000 candidates, mean 210", TAIL, ((0.5, 10),)),

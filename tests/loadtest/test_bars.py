@@ -9,6 +9,7 @@ from loadtest.alongside import Side, alongside, share_within
 from loadtest.bars import Bar
 from loadtest.bars_report import bars_table, in_words
 from loadtest.demo import demo_ratios, judged
+from loadtest.ideal_queue import ideal_latency_ms, service_seconds
 from loadtest.measure import Material
 from loadtest.overload import FP32, LADDER, ONE, against, judged_curve, reckon
 from loadtest.overload import judged as judged_overload
@@ -71,8 +72,34 @@ def test_a_wrong_answer_is_not_in_time_and_no_rejection() -> None:
     found = against({**reckon(samples, 25.0, NDCG), "in_time_per_second": 1.0}, 2.0)
     assert found["in_time"] == 1
     assert found["in_time_of_capacity"] == 0.5
-    in_time, p99, rejection, failures = judged_overload(found)
+    in_time, p99, rejection, failures = judged_overload({**found, "form": LADDER, "capacity_of": FP32})
     assert (in_time["met"], p99["value"], rejection["value"], failures["value"]) == (False, None, 0.0, 1)
+
+
+def test_what_is_told_at_its_deadline_is_no_rejection_at_once() -> None:
+    samples = samples_of([10, 4, 6, 26], [200, 429, 503, 504], ["baseline", "", "", ""])
+    found = against({**reckon(samples, 25.0, NDCG), "in_time_per_second": 1.0}, 1.0)
+    bars = judged_overload({**found, "form": ONE, "capacity_of": ONE})
+    assert [bar["value"] for bar in bars] == [1.0, None, pytest.approx(6.0), 0]
+    assert all(bar["what"].startswith(f"{ONE}, overloaded: ") for bar in bars)
+
+
+def test_a_queue_without_a_flaw_waits_for_what_came_before() -> None:
+    at, taken = np.arange(1000.0), np.where(np.arange(1000) % 10 == 1, 2.0, 0.5)
+    # Of ten, one takes 2 s; the next waits 1 s, the one after it 0.5 s, and the others find nobody before them.
+    found = ideal_latency_ms(at, taken)
+    assert found["p50"] == pytest.approx(500.0)
+    assert found["p99"] == pytest.approx(2000.0)
+
+
+def test_service_times_fill_the_capacity_of_the_mix() -> None:
+    mix = ((100, 1.0), (300, 1.0))
+    capacities = {((100, 1.0),): 1000.0, ((1000, 1.0),): 500.0, mix: 800.0}
+    both = service_seconds(np.array([100, 300]), mix, capacities)
+    assert both.mean() == pytest.approx(1 / 800)
+    assert both[1] / both[0] == pytest.approx((8 / 9 + 3 / 9) / (8 / 9 + 1 / 9))
+    alone = service_seconds(np.array([100, 300]), mix, {mix: 800.0})
+    assert alone[1] / alone[0] == pytest.approx(3.0)
 
 
 def test_answers_of_a_variant_without_measured_quality_have_no_effective_ndcg() -> None:

@@ -73,9 +73,9 @@ def test_every_form_is_overloaded_and_its_answers_are_reckoned(prepared: Prepare
         worst, best = sorted(known["ndcg_at_10"] for known in result["variants"].values())
         assert worst * one["in_time_share"] - 1e-9 <= one["effective_ndcg_at_10"]
         assert one["effective_ndcg_at_10"] <= best * one["in_time_share"] + 1e-9
-    assert len(result["bars"]) == 5
+    assert len(result["bars"]) == 4 * 4 + 1
     told = overload_table({**result, "machine": MACHINE})
-    assert told.count("\n| ladder |") == 3
+    assert told.count("\n| ladder |") == 4
     assert all("<polyline" in plot for plot in overload_plots(result))
 
 
