@@ -17,7 +17,7 @@ from app.serving.session import Scoring
 SIZES = (1, 8, 64, 128, 256, 512, 1024)
 """Row counts that are timed."""
 _ENOUGH_SECONDS = 0.02
-_REMEMBERED_RUNS = 8
+_REMEMBERED_RUNS = 4
 _NEAR_BEST = 1.05
 _ASIDE_SECONDS = 0.00008
 """What a turn of the event loop takes for a run whatever its rows, and what requests save that are read, scored and

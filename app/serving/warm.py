@@ -1,8 +1,8 @@
 """How a version is made ready: its graph is loaded whole or in parts, whichever is faster, and timed at several sizes.
 
 What onnxruntime allocates and picks at a first run must not fall on a request. Where the variant has served already,
-one row and the number that is best run together are timed and nothing else: the machine is busy with requests then, a
-session that has run once takes hardly longer at the first run of another size, and what is best was found in peace.
+the sizes of its last runs are run, and one row and the number that is best run together are timed, and nothing else:
+the machine is busy with requests then, and what is best was found in peace.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,10 @@ def warm_lane(folder: Path, reader: FeatureReader, settings: Settings, before: L
         _run(scoring, reader, rows)
 
     if before is not None and before.recent_rows:
-        timings = time_runs(run, sorted({1, before.run_rows}), repeats=2)
+        ends = {1, before.run_rows}
+        for rows in set(before.recent_rows) - ends:
+            run(rows)
+        timings = time_runs(run, sorted(ends), repeats=2)
         return Lane(scoring, request_features, RunCost(timings), before.run_rows)
     timings = time_runs(run)
     return Lane(scoring, request_features, RunCost(timings), best_run_rows(timings, settings.max_batch_rows))
