@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from app.active import Active, Policy, State
 from app.artifact import GRAPH_FILE, MANIFEST_FILE, Manifest
-from app.errors import ArtifactCorrupt, Conflict, ServiceError, UnknownVersion
+from app.errors import ArtifactCorrupt, Conflict, StoreUnavailable, UnknownVersion
 from app.store import ACTIVE_FILE, CATALOG, STAGING, ArtifactStore
 
 from tests.samples import a_manifest, folder_of, publish
@@ -243,7 +243,7 @@ def test_what_the_file_system_refuses_is_said_without_its_paths(store: ArtifactS
     aside = store.root / "tiny" / "active.tmp"
     aside.mkdir()  # no file can be written there
     other = store.manifests("tiny", "int8")[0]
-    with pytest.raises(ServiceError, match=r"^the store cannot be written: Is a directory$"):
+    with pytest.raises(StoreUnavailable, match=r"^the store cannot be written: Is a directory$"):
         serve(store, other)
     aside.rmdir()
     assert serve(store, other).state.versions == {"int8": other.version}
@@ -254,7 +254,7 @@ def test_an_active_state_that_is_no_file_is_damage(store: ArtifactStore) -> None
     path = store.root / "tiny" / ACTIVE_FILE
     path.unlink()
     path.mkdir()
-    message = f"tiny/{ACTIVE_FILE} cannot be read: Is a directory"
+    message = f"tiny/{ACTIVE_FILE} cannot be read: Is a directory; `slimrank rewrite tiny` writes it anew"
     with pytest.raises(ArtifactCorrupt, match=message):
         store.active("tiny")
     assert faults(store)[f"tiny/{ACTIVE_FILE}"] == message

@@ -190,6 +190,9 @@ class Registry:
             except OSError as error:
                 # What is loaded goes on serving; the store may come back.
                 _LOG.error("the store cannot be read: %s", error.strerror)
+            except Exception:  # noqa: BLE001  (it is logged whole)
+                # A worker that no longer looks would serve old versions for ever, and nobody would know.
+                _LOG.exception("a fault of the service: what has changed in the store was not taken up")
 
 
 def _inline_seconds(workers: int) -> float:
