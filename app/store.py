@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from app.active import Active, State
+from app.active import Active, State, read_active
 from app.artifact import (
     MANIFEST_FILE,
     UNREADABLE,
@@ -106,7 +106,7 @@ class ArtifactStore:
     def active(self, model: str) -> Active:
         """The model's active state; an empty one before anything was activated. Raises ActiveCorrupt."""
         try:
-            return msgspec.json.decode((self.root / model / ACTIVE_FILE).read_bytes(), type=Active)
+            return read_active((self.root / model / ACTIVE_FILE).read_bytes())
         except FileNotFoundError:
             return Active()
         except UNREADABLE as error:

@@ -172,6 +172,22 @@ def test_a_damaged_active_state_is_named(store: ArtifactStore, content: bytes) -
     assert "cannot be read" in faults(store)["tiny/active.json"]
 
 
+@pytest.mark.parametrize(
+    ("variant", "version"),
+    [("baseline", "\0"), ("base\0line", "0" * 16), ("../..", "0" * 16), ("baseline", "../x"), ("", "")],
+)
+@pytest.mark.parametrize("where", ["state", "history"])
+def test_a_state_with_names_that_are_no_folders_is_damaged(
+    store: ArtifactStore, variant: str, version: str, where: str
+) -> None:
+    path = store.root / "tiny" / ACTIVE_FILE
+    path.parent.mkdir(parents=True)
+    state = {"versions": {variant: version}}
+    path.write_bytes(msgspec.json.encode({where: state if where == "state" else [state]}))
+    with pytest.raises(ArtifactCorrupt, match="is not a version of a variant"):
+        store.active("tiny")
+
+
 def test_verify_names_everything_that_is_damaged_and_nothing_else(store: ArtifactStore) -> None:
     whole = publish(store, a_manifest("int8"))
     changed, bare, gone = (publish(store, a_manifest(), content) for content in (b"a", b"b", b"c"))
