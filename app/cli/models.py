@@ -44,10 +44,12 @@ def models(settings: Settings) -> None:
 
 def _table(model: str, title: str, found: Variants) -> Table:
     active = found.active or Active()
-    how = active.state.policy.described()
+    caption = f"revision {active.revision}, policy: {active.state.policy.described()}"
+    if not active.revision:
+        caption = "nothing is active yet" if found.active else "what is active cannot be read"
     table = Table(
         title=f"{model}: {title}" if title else model,
-        caption=f"revision {active.revision}, policy: {how}" if active.revision else "nothing is active yet",
+        caption=caption,
         title_justify="left",
         caption_justify="left",
     )

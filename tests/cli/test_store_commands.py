@@ -103,6 +103,7 @@ def test_models_names_a_damaged_state_and_lists_the_other_models(
     (store.root / "broken" / ACTIVE_FILE).write_text("{")
     ran = slimrank("models", "--store", store.root, "--models", models)
     assert ran.code == 0
+    assert "what is active cannot be read" in ran.out
     assert "\nactive.json: unreadable, broken/active.json cannot be read: " in ran.out
     assert "tiny: A tiny ranker" in ran.out
 
