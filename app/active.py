@@ -1,11 +1,15 @@
 """Which versions of a model serve, by which policy, and what served before: `<store>/<model>/active.json`."""
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
 
+from app.artifact import VERSION
 from app.errors import Conflict
+from app.model_card import VARIANT_NAME
 
+_VARIANT = re.compile(VARIANT_NAME)
 MAX_HISTORY = 10
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
@@ -88,3 +92,18 @@ class Active(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.history:
             raise Conflict("there is no earlier state to roll back to")
         return Active(self.revision + 1, self.history[-1], self.history[:-1])
+
+
+def read_active(content: bytes) -> Active:
+    """What `active.json` holds. Raises msgspec.MsgspecError, UnicodeDecodeError, RecursionError.
+
+    Names become paths: what could not be the name of a folder in the store is refused like any other damage.
+    """
+    active = msgspec.json.decode(content, type=Active)
+    for state in (active.state, *active.history):
+        for variant, version in state.versions.items():
+            if not (_VARIANT.fullmatch(variant) and VERSION.fullmatch(version)):
+                raise msgspec.ValidationError(
+                    f"{variant[:100]!r}: {version[:100]!r} is not a version of a variant"
+                )
+    return active

@@ -102,6 +102,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check the manifest alone (cheap; files are compared by `verify`). Raises ArtifactCorrupt."""
     where = _name(folder)
     path = folder / MANIFEST_FILE
+    if folder.is_symlink():  # it could lead out of the store, to files that others change
+        raise ArtifactCorrupt(f"{where}: the folder is a link")
     try:
         _check_plain_file(path)
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)

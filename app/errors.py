@@ -17,10 +17,12 @@
     |-- BodyTooLarge                 413 body_too_large
     |-- Overloaded                   429 overloaded
     |-- NotReady                     503 not_ready
+    |-- StoreUnavailable             503 store_unavailable
     |-- DeadlineExceeded             504 deadline_exceeded
     |-- ConfigurationError           500 configuration (a model card, a recipe or a setting is wrong)
     |-- DataUnavailable              500 data_unavailable (a data set cannot be had or is not what it should be)
     |-- ArtifactCorrupt              500 artifact_corrupt
+    |   `-- ActiveCorrupt            409 active_corrupt
     `-- CompressionFailed            500 compression_failed
 
 The message says what was wrong and what to do. `details` is for a program: small, JSON-ready, without secrets
@@ -148,6 +150,13 @@ class NotReady(ServiceError):
     status = 503
 
 
+class StoreUnavailable(ServiceError):
+    """The store or the job queue cannot be read or written at present: a full or a read-only disk, for example."""
+
+    code = "store_unavailable"
+    status = 503
+
+
 class DeadlineExceeded(ServiceError):
     """The request's own deadline passed before its scores were computed."""
 
@@ -171,6 +180,13 @@ class ArtifactCorrupt(ServiceError):
     """An artifact in the store does not match its manifest, or its manifest is not acceptable."""
 
     code = "artifact_corrupt"
+
+
+class ActiveCorrupt(ArtifactCorrupt):
+    """The file that says what is active is damaged: nothing can be changed until it is written anew."""
+
+    code = "active_corrupt"
+    status = 409
 
 
 class CompressionFailed(ServiceError):

@@ -60,7 +60,7 @@ class JobQueue:
     """The queue in the file `path`, which is made on first use, with the compressor's lock beside it.
 
     Every method raises ConfigurationError when the file is not a queue of this service, Overloaded when it stays
-    locked, and ServiceError when it cannot be read or written (a full disk, for example).
+    locked, and StoreUnavailable when it cannot be read or written (a full disk, for example).
     """
 
     def __init__(self, path: Path) -> None:

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from app.errors import ConfigurationError, Overloaded, ServiceError
+from app.errors import ConfigurationError, Overloaded, StoreUnavailable
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_SECONDS = 10.0
@@ -46,7 +46,7 @@ def connect(path: Path, *, write: bool = True) -> Iterator[sqlite3.Connection]:
     """One transaction on the queue in `path`, made if it is absent: kept at the end, undone on an exception.
 
     Without `write` it only reads, and neither waits for a writer nor holds one up.
-    Raises ConfigurationError (not a job queue), Overloaded (locked for too long), ServiceError (any other failure).
+    Raises ConfigurationError (not a job queue), Overloaded (locked for too long), StoreUnavailable (any other failure).
     """
     with explained():
         if not path.exists():
@@ -103,6 +103,6 @@ def explained() -> Iterator[None]:
             raise ConfigurationError(
                 "the job queue's file is damaged or not a job queue; move it out of the store"
             ) from error
-        raise ServiceError(f"the job queue cannot be used: {error}") from error
+        raise StoreUnavailable(f"the job queue cannot be used: {error}") from error
     except OSError as error:
-        raise ServiceError(f"the job queue cannot be used: {error.strerror}") from error
+        raise StoreUnavailable(f"the job queue cannot be used: {error.strerror}") from error

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,8 @@ _RELEVANT = {
     *("avx512_bf16", "avx_vnni_int8", "amx_int8", "amx_tile", "asimd", "asimddp", "i8mm", "sve"),
 }
 _CPU_INFO = Path("/proc/cpuinfo")
-_CGROUP_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @cache
@@ -33,13 +35,41 @@ def this_machine() -> Machine:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: at least 1."""
-    cores = len(os.sched_getaffinity(0))
-    if _CGROUP_CPU_LIMIT.exists():
-        quota, period = _CGROUP_CPU_LIMIT.read_text().split()
-        if quota != "max":
-            cores = min(cores, int(quota) // int(period))
-    return max(1, cores)
+    """Cores that this process may use, under its affinity and the limits of its cgroup and those above: at least 1."""
+    return max(1, min([len(os.sched_getaffinity(0)), *map(int, _cgroup_cores())]))
+
+
+def _cgroup_cores() -> Iterator[float]:
+    """Every limit in cores that holds for this process: of both versions of cgroups."""
+    for line in _OWN_CGROUPS.read_text().splitlines() if _OWN_CGROUPS.exists() else ():
+        _, controllers, own = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = _CGROUPS / "cpu" if controllers else _CGROUPS
+        place = top / own.lstrip("/")
+        # In a container without a name space of its own, the path is that of the host, and only the top is there.
+        for folder in (place, *place.parents):
+            quota, period = _quota_v1(folder) if controllers else _quota_v2(folder)
+            if quota > 0 and period > 0:
+                yield quota / period
+            if folder == top:
+                break
+
+
+def _quota_v1(folder: Path) -> tuple[int, int]:
+    """Microseconds of processor time, and in how many; (0, 0): no limit."""
+    files = folder / "cpu.cfs_quota_us", folder / "cpu.cfs_period_us"
+    if not all(one.exists() for one in files):
+        return 0, 0
+    quota, period = (int(one.read_text()) for one in files)
+    return quota, period
+
+
+def _quota_v2(folder: Path) -> tuple[int, int]:
+    """As `_quota_v1`."""
+    limit = folder / "cpu.max"
+    quota, period = limit.read_text().split() if limit.exists() else ("max", "0")
+    return (0, 0) if quota == "max" else (int(quota), int(period))
 
 
 def give_back() -> None:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from app.active import Active
 from app.artifact import Manifest, read_report
-from app.errors import ArtifactCorrupt, UnknownVersion
+from app.errors import ActiveCorrupt, ArtifactCorrupt, UnknownVersion
 from app.model_card import BASELINE
 from app.report import Report, Verdict
-from app.store import ArtifactStore
+from app.store import ACTIVE_FILE, ArtifactStore
 
 
 @dataclass(frozen=True)
@@ -21,19 +22,29 @@ class Published:
 
 @dataclass(frozen=True)
 class Variants:
-    """By name, the baseline first: what can be read, and why the rest cannot (sentences without paths)."""
+    """By name, the baseline first: what can be read, and why the rest cannot (sentences without paths).
+
+    Where the active state itself cannot be read, `active` is None and its file's name stands among the unreadable.
+    """
 
     readable: dict[str, Published]
     unreadable: dict[str, str]
+    active: Active | None
 
 
 def published_variants(store: ArtifactStore, model: str) -> Variants:
     """Every variant of a model that the store knows, by its active version, else by its newest.
 
-    One damaged variant must not hide the others. Raises ArtifactCorrupt when the active state cannot be read.
+    One damaged variant must not hide the others, nor a damaged active state all of them.
     """
-    active = store.active(model).state.versions
-    found = Variants({}, {})
+    unreadable: dict[str, str] = {}
+    state: Active | None = None
+    try:
+        state = store.active(model)
+    except ActiveCorrupt as error:
+        unreadable[ACTIVE_FILE] = error.message
+    found = Variants({}, unreadable, state)
+    active = state.state.versions if state else {}
     # An active variant whose folder is gone is known from the active state alone.
     for name in sorted({*store.variants(model), *active}, key=lambda one: (one != BASELINE, one)):
         version = active.get(name) or _newest(store, model, name)

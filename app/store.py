@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from app.active import Active, State
+from app.active import Active, State, read_active
 from app.artifact import (
     MANIFEST_FILE,
     UNREADABLE,
@@ -30,11 +30,12 @@ from app.artifact import (
     read_manifest,
     verify,
 )
-from app.errors import ArtifactCorrupt, ServiceError, UnknownVersion
+from app.errors import ActiveCorrupt, ArtifactCorrupt, Conflict, StoreUnavailable, UnknownVersion
 from app.scratch import scratch_folder
 
 CATALOG = "_catalog"
 ACTIVE_FILE = "active.json"
+DAMAGED_FILE = "active.json.damaged"
 STAGING = ".staging"
 LOCK_FILE = ".lock"
 
@@ -103,14 +104,16 @@ class ArtifactStore:
             yield f"{model}/{ACTIVE_FILE}", _fault(self._check_active, model)
 
     def active(self, model: str) -> Active:
-        """The model's active state; an empty one before anything was activated. Raises ArtifactCorrupt."""
+        """The model's active state; an empty one before anything was activated. Raises ActiveCorrupt."""
         try:
-            return msgspec.json.decode((self.root / model / ACTIVE_FILE).read_bytes(), type=Active)
+            return read_active((self.root / model / ACTIVE_FILE).read_bytes())
         except FileNotFoundError:
             return Active()
         except UNREADABLE as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise ArtifactCorrupt(f"{model}/{ACTIVE_FILE} cannot be read: {reason}") from error
+            raise ActiveCorrupt(
+                f"{model}/{ACTIVE_FILE} cannot be read: {reason}; `slimrank rewrite {model}` writes it anew"
+            ) from error
 
     def activate(self, model: str, change: Callable[[State], State]) -> Active:
         """Let `change` make the next state from the present one, check that its new versions exist, and let it serve.
@@ -130,6 +133,28 @@ class ArtifactStore:
         with self._writing(model):
             before = self.active(model)
             return self._replace_active(model, before, before.rolled_back())
+
+    def check_unreadable(self, model: str) -> None:
+        """Raise Conflict where the active state can be read, so that there is no need to write it anew."""
+        with suppress(ActiveCorrupt):
+            if self.active(model).state.versions:
+                raise Conflict(f"{model}/{ACTIVE_FILE} can be read: nothing is to be written anew")
+
+    def rewrite(self, model: str, state: State) -> Active:
+        """Let `state` serve where the active state is damaged or gone; what is damaged is kept in DAMAGED_FILE.
+
+        Raises Conflict where it can be read.
+        """
+        with self._writing(model):
+            self.check_unreadable(model)
+            path = self.root / model / ACTIVE_FILE
+            kept = path.with_name(DAMAGED_FILE)
+            if path.is_dir():
+                path.rename(kept)
+            elif path.exists():  # it stays in its place meanwhile: without it, the model would be gone
+                kept.unlink(missing_ok=True)
+                kept.hardlink_to(path)
+            return self._replace_active(model, Active(), Active().changed(state))
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -222,7 +247,7 @@ class ArtifactStore:
     def _writing(self, model: str) -> Iterator[None]:
         """One writer of a model at a time, across processes; the kernel frees the lock of a process that dies.
 
-        Raises ServiceError for what the file system refuses meanwhile: a full disk, for example.
+        Raises StoreUnavailable for what the file system refuses meanwhile: a full disk, for example.
         """
         folder = self.root / model
         try:
@@ -231,7 +256,7 @@ class ArtifactStore:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
         except OSError as error:
-            raise ServiceError(f"the store cannot be written: {error.strerror}") from error
+            raise StoreUnavailable(f"the store cannot be written: {error.strerror}") from error
 
 
 def _read_if_there(folder: Path) -> Manifest | None:

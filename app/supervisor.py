@@ -33,6 +33,7 @@ from app.warm_parent import Child, NoFork, WarmParent
 # What a worker may take to close up after its drain, before it is killed.
 _KILL_AFTER_DRAIN_SECONDS = 3.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108  (the folder in it is made by mkdtemp)
 _LOG = logging.getLogger("slimrank")
 
 
@@ -75,7 +76,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for one in _STOP_SIGNALS:
             loop.add_signal_handler(one, self._on_signal, one)
-        with scratch_folder(Path(tempfile.gettempdir()), "slimrank-metrics-") as folder:
+        with scratch_folder(_metrics_home(), "slimrank-metrics-") as folder:
             self._metrics_folder = str(folder)
             if self.settings.workers > 1:  # one alone has nobody to share with
                 self._warm_parent = WarmParent(
@@ -178,6 +179,15 @@ class Supervisor:
         if self._warm_parent is not None:
             self._warm_parent.kill()
         self._watch.kill()
+
+
+def _metrics_home() -> Path:
+    """Where the files are that workers count in: in memory, else with other temporary files.
+
+    They are mapped, and a page of them for which a full disk has no room would end the worker by SIGBUS, and every one
+    that is started in its place.
+    """
+    return _IN_MEMORY if os.access(_IN_MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
 
 
 def _send(process: Child, what: signal.Signals) -> None:

@@ -71,9 +71,8 @@ def list_file(name: str) -> Damage:
         entry = FileEntry(name, "0" * 64, 1)
         after = msgspec.structs.replace(before, files=[*before.files, entry])
         after = msgspec.structs.replace(after, version=content_version(after))
-        moved = folder.rename(folder.with_name(after.version))
-        (moved / MANIFEST_FILE).write_bytes(msgspec.json.encode(after))
-        folder.symlink_to(moved)
+        (folder / MANIFEST_FILE).write_bytes(msgspec.json.encode(after))
+        folder.rename(folder.with_name(after.version))
 
     return damage
 
@@ -86,6 +85,11 @@ def replace_by(make: Callable[[Path], object], name: str = GRAPH_FILE) -> Damage
         make(folder / name)
 
     return damage
+
+
+def link_folder(folder: Path) -> None:
+    """Let the folder be a link to one outside, whose content is what was published."""
+    folder.symlink_to(folder.rename(folder.parents[3] / folder.name))
 
 
 def flip_last_byte(path: Path) -> None:
@@ -132,13 +136,15 @@ def test_an_untouched_artifact_is_verified(folder: Path) -> None:
 def test_tampering_is_noticed(folder: Path, damage: Damage, words: str) -> None:
     damage(folder)
     # The manifest that names another file lies in a folder of another version.
+    (present,) = folder.parent.glob("[0-9a-f]*")
     with pytest.raises(ArtifactCorrupt, match=words):
-        verify(folder.resolve())
+        verify(present)
 
 
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
+        (link_folder, "the folder is a link"),
         (lambda folder: (folder / MANIFEST_FILE).unlink(), "manifest.json is missing"),
         (lambda folder: (folder / MANIFEST_FILE).write_bytes(b""), "the manifest cannot be read"),
         (lambda folder: (folder / MANIFEST_FILE).write_bytes(b"{}"), "the manifest cannot be read"),

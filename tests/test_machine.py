@@ -39,6 +39,16 @@ def test_this_machine_is_described() -> None:
     assert found.onnxruntime == metadata.version("onnxruntime")
 
 
+@pytest.fixture
+def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where files of cgroups are put; the affinity is 64 cores, and no cgroup limits them yet."""
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    (tmp_path / "own").write_text("0::/\n")
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("limit", "cores"),
     [
@@ -50,18 +60,42 @@ def test_this_machine_is_described() -> None:
         ("12800000 100000", 64),
     ],
 )
-def test_cores_are_those_of_the_affinity_and_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, cores: int
-) -> None:
-    (tmp_path / "cpu.max").write_text(limit + "\n")
-    monkeypatch.setattr(machine, "_CGROUP_CPU_LIMIT", tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+def test_cores_are_those_of_the_affinity_and_the_limit(cgroups: Path, limit: str, cores: int) -> None:
+    (cgroups / "cpu.max").write_text(limit + "\n")
     assert usable_cores() == cores
 
 
-def test_without_a_limit_the_affinity_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_CGROUP_CPU_LIMIT", tmp_path / "none")
-    assert usable_cores() == len(os.sched_getaffinity(0))
+def test_the_tightest_limit_of_all_cgroups_above_holds(cgroups: Path) -> None:
+    """As with systemd, whose `CPUQuota` limits the cgroup of a service: the top one has no file at all."""
+    own = cgroups / "system.slice" / "slimrank.service"
+    own.mkdir(parents=True)
+    (cgroups / "own").write_text("0::/system.slice/slimrank.service\n")
+    (own / "cpu.max").write_text("400000 100000\n")
+    assert usable_cores() == 4
+    (own.parent / "cpu.max").write_text("300000 100000\n")
+    assert usable_cores() == 3
+
+
+def test_a_path_of_the_host_is_not_there_in_a_container_and_the_top_counts(cgroups: Path) -> None:
+    (cgroups / "own").write_text("0::/docker/0123:456\n")
+    (cgroups / "cpu.max").write_text("200000 100000\n")
+    assert usable_cores() == 2
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 64), ("300000", 3), ("50000", 1)])
+def test_limits_of_the_first_version_hold_as_well(cgroups: Path, quota: str, cores: int) -> None:
+    own = cgroups / "cpu" / "docker" / "0123"
+    own.mkdir(parents=True)
+    (cgroups / "own").write_text("9:name=systemd:/\n3:cpuset:/\n1:cpu,cpuacct:/docker/0123\n0::/\n")
+    (own / "cpu.cfs_quota_us").write_text(quota + "\n")
+    (own / "cpu.cfs_period_us").write_text("100000\n")
+    assert usable_cores() == cores
+
+
+def test_without_a_limit_the_affinity_decides(cgroups: Path) -> None:
+    assert usable_cores() == 64
+    (cgroups / "own").unlink()
+    assert usable_cores() == 64
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from types import ModuleType
 import pytest
 from app.compression import techniques
 from app.compression.technique import techniques as known_techniques
-from app.plugins import parts_of
+from app.plugins import names_in, parts_of
 from app.training import architectures
 from app.training.architecture import architectures as known_architectures
 
@@ -17,6 +17,7 @@ def test_every_file_of_a_folder_is_a_part() -> None:
         (path,) = folder.__path__
         files = sorted(one.stem for one in Path(path).glob("[!_]*.py"))
         assert sorted(parts_of(folder, attribute)) == list(known) == files
+        assert names_in(Path(path)) == files
 
 
 def test_a_file_without_the_part_is_an_error() -> None:

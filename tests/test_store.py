@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from app.active import Active, Policy, State
 from app.artifact import GRAPH_FILE, MANIFEST_FILE, Manifest
-from app.errors import ArtifactCorrupt, Conflict, ServiceError, UnknownVersion
+from app.errors import ArtifactCorrupt, Conflict, StoreUnavailable, UnknownVersion
 from app.store import ACTIVE_FILE, CATALOG, STAGING, ArtifactStore
 
 from tests.samples import a_manifest, folder_of, publish
@@ -172,6 +172,22 @@ def test_a_damaged_active_state_is_named(store: ArtifactStore, content: bytes) -
     assert "cannot be read" in faults(store)["tiny/active.json"]
 
 
+@pytest.mark.parametrize(
+    ("variant", "version"),
+    [("baseline", "\0"), ("base\0line", "0" * 16), ("../..", "0" * 16), ("baseline", "../x"), ("", "")],
+)
+@pytest.mark.parametrize("where", ["state", "history"])
+def test_a_state_with_names_that_are_no_folders_is_damaged(
+    store: ArtifactStore, variant: str, version: str, where: str
+) -> None:
+    path = store.root / "tiny" / ACTIVE_FILE
+    path.parent.mkdir(parents=True)
+    state = {"versions": {variant: version}}
+    path.write_bytes(msgspec.json.encode({where: state if where == "state" else [state]}))
+    with pytest.raises(ArtifactCorrupt, match="is not a version of a variant"):
+        store.active("tiny")
+
+
 def test_verify_names_everything_that_is_damaged_and_nothing_else(store: ArtifactStore) -> None:
     whole = publish(store, a_manifest("int8"))
     changed, bare, gone = (publish(store, a_manifest(), content) for content in (b"a", b"b", b"c"))
@@ -243,7 +259,7 @@ def test_what_the_file_system_refuses_is_said_without_its_paths(store: ArtifactS
     aside = store.root / "tiny" / "active.tmp"
     aside.mkdir()  # no file can be written there
     other = store.manifests("tiny", "int8")[0]
-    with pytest.raises(ServiceError, match=r"^the store cannot be written: Is a directory$"):
+    with pytest.raises(StoreUnavailable, match=r"^the store cannot be written: Is a directory$"):
         serve(store, other)
     aside.rmdir()
     assert serve(store, other).state.versions == {"int8": other.version}
@@ -254,7 +270,7 @@ def test_an_active_state_that_is_no_file_is_damage(store: ArtifactStore) -> None
     path = store.root / "tiny" / ACTIVE_FILE
     path.unlink()
     path.mkdir()
-    message = f"tiny/{ACTIVE_FILE} cannot be read: Is a directory"
+    message = f"tiny/{ACTIVE_FILE} cannot be read: Is a directory; `slimrank rewrite tiny` writes it anew"
     with pytest.raises(ArtifactCorrupt, match=message):
         store.active("tiny")
     assert faults(store)[f"tiny/{ACTIVE_FILE}"] == message

@@ -15,7 +15,7 @@ from app.api.envelope import error_examples
 from app.api.security import ADMIN_ERRORS, Admin
 from app.api.state import Parts, Service
 from app.card_policy import as_written, to_serve, with_card_policy
-from app.errors import Conflict, InvalidInput, UnknownModel, UnknownVariant, UnknownVersion
+from app.errors import ActiveCorrupt, Conflict, InvalidInput, UnknownModel, UnknownVariant, UnknownVersion
 from app.model_card import VARIANT_NAME
 from app.policy import Policy
 from app.store import ArtifactStore
@@ -23,7 +23,7 @@ from app.store import ArtifactStore
 router = APIRouter(prefix="/admin/models/{model}", tags=["admin"], dependencies=[Admin])
 _ERRORS = {
     **ADMIN_ERRORS,
-    **error_examples(UnknownModel, UnknownVariant, UnknownVersion, InvalidInput, Conflict),
+    **error_examples(UnknownModel, UnknownVariant, UnknownVersion, InvalidInput, Conflict, ActiveCorrupt),
 }
 
 
@@ -99,7 +99,7 @@ def activate(
     return _answer(model, parts.store.activate(model, change))
 
 
-@router.post("/rollback", responses={**ADMIN_ERRORS, **error_examples(UnknownModel, Conflict)})
+@router.post("/rollback", responses={**ADMIN_ERRORS, **error_examples(UnknownModel, Conflict, ActiveCorrupt)})
 def roll_back(model: str, parts: Parts) -> ActiveState:
     """Let the state before the last change serve again."""
     parts.check_published(model)

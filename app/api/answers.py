@@ -104,7 +104,7 @@ class VariantList(_Answer):
 
     variants: list[VariantDetail]
     unreadable: dict[str, str] = Field(
-        description="By name, why a variant's manifest or report cannot be read."
+        description="By name, why a variant's manifest or report cannot be read; `active.json`: why the active state."
     )
 
 

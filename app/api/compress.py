@@ -1,6 +1,7 @@
 """POST /admin/models/{model}/compress: queue a compression job."""
 
 import math
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -14,9 +15,12 @@ from app.api.security import ADMIN_ERRORS, Admin
 from app.api.state import Parts
 from app.errors import InvalidInput, Overloaded, UnknownModel, UnknownRecipe
 from app.model_card import VARIANT_NAME, Recipe, explain
+from app.plugins import names_in
 
 router = APIRouter(prefix="/admin/models/{model}", tags=["admin"], dependencies=[Admin])
 _ERRORS = {**ADMIN_ERRORS, **error_examples(UnknownModel, UnknownRecipe, InvalidInput, Overloaded)}
+# Techniques import torch, which serving does without: their names are those of their files.
+_TECHNIQUES = names_in(Path(__file__).parents[1] / "compression" / "techniques")
 
 RecipeName = Annotated[str, Field(pattern=VARIANT_NAME)]
 
@@ -65,13 +69,20 @@ def compress(
 
 
 def _checked(recipe: dict[str, Any]) -> dict[str, Any]:
-    """The recipe, whose form is right; its steps' settings are checked by the job."""
+    """The recipe, whose form is right and whose techniques exist; their settings are checked by the job."""
     if not _finite(recipe):
         raise InvalidInput("recipe: a number in it is not finite, or too large")
     try:
-        return Recipe.model_validate(recipe).model_dump(mode="json")
+        checked = Recipe.model_validate(recipe)
     except ValidationError as error:
         raise InvalidInput(f"recipe: {explain(error)}") from error
+    for position, step in enumerate(checked.steps, start=1):
+        if step["technique"] not in _TECHNIQUES:
+            raise InvalidInput(
+                f"recipe {checked.name!r}, step {position}: there is no technique {step['technique'][:100]!r}; "
+                f"there are: {', '.join(_TECHNIQUES)}"
+            )
+    return checked.model_dump(mode="json")
 
 
 def _finite(value: Any) -> bool:

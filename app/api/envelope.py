@@ -67,7 +67,7 @@ class Envelope:
             if announces_more(headers.get("content-length", "0"), self._max_body_bytes):
                 await error_response(too_large(self._max_body_bytes))(scope, receive, send_with_id)
                 return
-            await self._app(scope, self._counted(receive), send_with_id)
+            await self._app(_with_get_for_head(scope), self._counted(receive), send_with_id)
         except asyncio.CancelledError:
             if not scope["app"].state.draining:
                 raise
@@ -94,6 +94,14 @@ class Envelope:
             return message
 
         return counted
+
+
+def _with_get_for_head(scope: Scope) -> Scope:
+    """A HEAD request, as load balancers probe with, as the GET of which the server leaves the body out.
+
+    The server goes by its own scope, which stays as it is. FastAPI, unlike Starlette, has no HEAD beside a GET.
+    """
+    return {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
 
 
 def announces_more(length: str, most: int) -> bool:

@@ -14,7 +14,7 @@ from app.api.answers import (
 from app.api.envelope import error_examples
 from app.api.state import Parts, Service
 from app.card_policy import as_written
-from app.errors import ConfigurationError, NotReady, UnknownModel
+from app.errors import ActiveCorrupt, ConfigurationError, NotReady, UnknownModel
 from app.model_card import BASELINE, ModelCard
 from app.policy import Policy
 from app.published import Published, published_variants
@@ -30,7 +30,7 @@ def list_models(parts: Parts) -> ModelList:
     return ModelList(models=[_summary(parts, name) for name in parts.registry.names()])
 
 
-@router.get("/{model}", responses=_ERRORS)
+@router.get("/{model}", responses=_ERRORS | error_examples(ActiveCorrupt))
 def show_model(model: str, parts: Parts) -> ModelDetail:
     """One model: its features, the size of its catalog, what is active."""
     _check_known(parts, model)

@@ -8,9 +8,9 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from app.api.envelope import error_examples
 from app.api.state import Parts
-from app.errors import AdminClosed, Unauthorized
+from app.errors import AdminClosed, StoreUnavailable, Unauthorized
 
-ADMIN_ERRORS = error_examples(Unauthorized, AdminClosed)
+ADMIN_ERRORS = error_examples(Unauthorized, AdminClosed, StoreUnavailable)
 _BEARER = HTTPBearer(auto_error=False, description="The admin key.")
 _HEADER = APIKeyHeader(
     name="X-API-Key", auto_error=False, description="The admin key, another way to send it."

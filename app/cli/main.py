@@ -28,6 +28,7 @@ COMMANDS = {
     "rank": ("app.cli.rank", "Ask a running service to rank candidates."),
     "models": ("app.cli.models", "List the models and what serves of each."),
     "jobs": ("app.cli.jobs", "List, show and cancel compression jobs."),
+    "rewrite": ("app.cli.rewrite", "Activate what is whole, where a model's active.json is damaged or gone."),
     "verify": ("app.cli.verify", "Check every artifact in the store against its manifest."),
 }
 """Name: the module, and one line for `slimrank --help`."""

@@ -62,7 +62,7 @@ def report(
 def _published(store: ArtifactStore, model: str) -> Variants:
     """At least one variant that can be read. Raises UnknownModel, ArtifactCorrupt."""
     # A name never becomes a path before it is known.
-    found = published_variants(store, model) if model in store.models() else Variants({}, {})
+    found = published_variants(store, model) if model in store.models() else Variants({}, {}, None)
     if not found.readable and found.unreadable:
         raise ArtifactCorrupt(f"no variant can be read: {'; '.join(found.unreadable.values())}")
     if not found.readable:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from app.cli.cards import read_cards
 from app.cli.options import with_settings
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, StoreUnavailable
 from app.jobs import QUEUE_FILE, JobQueue
 from app.lifeline import PREFIX
 from app.listener import open_listener, url_of
@@ -63,7 +63,10 @@ def _check_store(settings: Settings, cards: list[ModelCard]) -> None:
         settings.store.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"the store {str(settings.store)!r}: {error.strerror}") from error
-    JobQueue(settings.store / QUEUE_FILE).counts()
+    try:
+        JobQueue(settings.store / QUEUE_FILE).counts()
+    except StoreUnavailable as error:
+        raise ConfigurationError(f"the store {str(settings.store)!r}: {error.message}") from error
     if not cards and not ArtifactStore(settings.store).models():
         raise ConfigurationError(f"no model to serve: {str(settings.models)!r} has no <model>/model.toml")
 

@@ -28,6 +28,7 @@ _SETTLE_SECONDS = 2.0
 _QUICK_SECONDS = 0.001
 _ONE_CORE_SECONDS = 1.2 * TURN_SECONDS
 _LOST = "nothing of it is in the store any more"
+_FAULT = "a fault of the service while it was loaded; its log has the cause"
 _LOG = logging.getLogger(__name__)
 
 
@@ -125,14 +126,20 @@ class Registry:
             loop = asyncio.get_running_loop()
             after = await loop.run_in_executor(self._loading, self._loader.load, name, before)
         except ArtifactCorrupt as error:
-            failures = {"": error.message}
-            after = (
-                replace(before, failures=failures)
-                if before
-                else LoadedModel(name, self.engine, Active(), {}, {}, failures)
-            )
+            after = self._not_loaded(name, before, error.message)
+        except Exception:  # noqa: BLE001  (it is logged whole)
+            # It must not end the watch, or the start: other models serve, and this one by what is loaded.
+            _LOG.exception("%s: a fault of the service", name)
+            after = self._not_loaded(name, before, _FAULT)
         self._note(name, before, after)
         return after
+
+    def _not_loaded(self, name: str, before: LoadedModel | None, reason: str) -> LoadedModel:
+        """What is loaded, with the reason why nothing newer is."""
+        failures = {"": reason}
+        if before is not None:
+            return replace(before, failures=failures)
+        return LoadedModel(name, self.engine, Active(), {}, {}, failures)
 
     def _lost(self, before: LoadedModel) -> LoadedModel:
         if _LOST in before.failures.values():

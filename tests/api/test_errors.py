@@ -6,16 +6,19 @@ from typing import Any
 
 import httpx2
 import pytest
+from app.artifact import MANIFEST_FILE
 from app.jobs import QUEUE_FILE
 from app.model_card import CARD_FILE
 from app.store import ACTIVE_FILE
 from fastapi.testclient import TestClient
 
 from tests.api.checks import ADMIN, KEY, RANK, STATUS, error_of, refused, serving
+from tests.serving.store_changes import active_version, damage
 from tests.small_model import NAME, SmallModel
 
 MODEL = f"/v1/models/{NAME}"
 ADMIN_MODEL = f"/admin/models/{NAME}"
+CANARY = {"variant": "int8-dynamic", "percent": 1}
 Ask = Callable[[TestClient, SmallModel], httpx2.Response]
 
 
@@ -54,6 +57,26 @@ def a_broken_queue(own: TestClient, small: SmallModel) -> httpx2.Response:
     return own.get("/admin/jobs", headers=ADMIN)
 
 
+def a_store_that_cannot_be_written(own: TestClient, small: SmallModel) -> httpx2.Response:
+    (small.store_folder / NAME / "active.tmp").mkdir()
+    return own.post(
+        f"{ADMIN_MODEL}/activate", json={"policy": {"kind": "ladder", "canary": CANARY}}, headers=ADMIN
+    )
+
+
+def a_queue_that_cannot_be_opened(own: TestClient, small: SmallModel) -> httpx2.Response:
+    (small.store_folder / QUEUE_FILE).unlink(missing_ok=True)
+    (small.store_folder / QUEUE_FILE).mkdir()
+    return own.get("/admin/jobs", headers=ADMIN)
+
+
+def a_broken_manifest(own: TestClient, small: SmallModel) -> httpx2.Response:
+    manifest = small.store.manifest(NAME, "baseline", active_version(small, "baseline"))
+    damage(small, manifest, MANIFEST_FILE)
+    body = {"variant": "baseline", "version": manifest.version}
+    return own.post(f"{ADMIN_MODEL}/activate", json=body, headers=ADMIN)
+
+
 def a_broken_state(own: TestClient, small: SmallModel) -> httpx2.Response:
     (small.store_folder / NAME / ACTIVE_FILE).write_bytes(b"{")
     return own.get(MODEL)
@@ -83,7 +106,10 @@ CASES: list[tuple[str, Ask]] = [
     ("deadline_exceeded", post(RANK, {"candidates": ["i1"], "deadline_ms": 1e-6})),
     ("configuration", a_broken_card),
     ("configuration", a_broken_queue),
-    ("artifact_corrupt", a_broken_state),
+    ("artifact_corrupt", a_broken_manifest),
+    ("active_corrupt", a_broken_state),
+    ("store_unavailable", a_store_that_cannot_be_written),
+    ("store_unavailable", a_queue_that_cannot_be_opened),
     ("internal", a_fault),
 ]
 ERRORS_OF_JOBS = {"data_unavailable", "compression_failed"}
@@ -120,7 +146,7 @@ def test_a_fault_names_the_request_whose_cause_the_log_has(
 def test_a_failure_of_the_service_is_logged_with_its_request(
     own: TestClient, small: SmallModel, caplog: pytest.LogCaptureFixture
 ) -> None:
-    response = a_broken_state(own, small)
+    response = a_broken_manifest(own, small)
     (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
     assert response.headers["x-request-id"] in record.getMessage()
     assert "artifact_corrupt" in record.getMessage()

@@ -170,6 +170,14 @@ STEPS = [{"technique": "quantize_dynamic"}]
         ({"recipe": {"name": "mine", "steps": STEPS * 17}}, "recipe: steps"),
         ({"recipe": {"name": "mine", "steps": [{}]}}, "step 1: `technique` is missing"),
         ({"recipe": {"name": "mine", "steps": [{"technique": 1}]}}, "step 1: `technique` is missing"),
+        (
+            {"recipe": {"name": "mine", "steps": [*STEPS, {"technique": "quantise"}]}},
+            "recipe 'mine', step 2: there is no technique 'quantise'; there are: distill, ",
+        ),
+        (
+            {"recipe": {"name": "mine", "steps": [{"technique": "__init__"}]}},
+            "there is no technique '__init__'",
+        ),
         ({"recipe": {"name": "../mine", "steps": STEPS}}, "recipe: name"),
         ({"recipe": {"name": "baseline", "steps": STEPS}}, "may not be called 'baseline'"),
         ({"recipe": {"name": "int8-static", "steps": STEPS}}, "has a recipe 'int8-static' already"),

@@ -87,11 +87,19 @@ def test_another_method_is_told_which_one_there_is(
     assert response.headers["allow"] == allowed
 
 
-@pytest.mark.parametrize("path", ["/", "/health/live", "/v1/models", "/metrics", RANK])
-def test_head_is_not_taken_and_its_answer_has_no_body(client: TestClient, path: str) -> None:
-    response = client.head(path)
-    assert (response.status_code, response.content) == (405, b"")
-    assert response.headers["x-request-id"]
+@pytest.mark.parametrize(
+    "path", ["/", "/health/live", "/health/ready", "/v1/models", "/metrics", "/nope", "/admin/jobs"]
+)
+def test_head_is_get_without_the_body(client: TestClient, path: str) -> None:
+    head, get = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert head.headers["x-request-id"]
+
+
+def test_head_of_a_path_that_has_no_get_is_refused(client: TestClient) -> None:
+    response = client.head(RANK)
+    assert (response.status_code, response.headers["allow"], response.content) == (405, "POST", b"")
 
 
 @pytest.mark.parametrize("given", ["a", "A-b_c.9", "x" * 64, "-", "..."])

@@ -47,12 +47,16 @@ def test_no_models_at_all(slimrank: Slimrank, tmp_path: Path) -> None:
     assert "no model to serve" in refused(slimrank(*flags(tmp_path / "empty", tmp_path / "s")))
 
 
-@pytest.mark.parametrize("spoiled", ["store", "queue"])
+@pytest.mark.parametrize("spoiled", ["store", "queue", "folder"])
 def test_a_store_that_cannot_be_used(slimrank: Slimrank, models: Path, tmp_path: Path, spoiled: str) -> None:
     store = tmp_path / "s"
     if spoiled == "store":
         store.write_text("a file where a folder should be")
         assert "File exists" in refused(slimrank(*flags(models, store)))
+    elif spoiled == "folder":
+        (store / QUEUE_FILE).mkdir(parents=True)
+        said = refused(slimrank(*flags(models, store)))
+        assert f"the store '{store}': the job queue cannot be used: unable to open database file" in said
     else:
         store.mkdir()
         (store / QUEUE_FILE).write_text("somebody's notes")

@@ -10,7 +10,7 @@ import pytest
 from app.active import Canary, Policy, Shadow, State
 from app.artifact import GRAPH_FILE, MANIFEST_FILE
 from app.jobs import QUEUE_FILE, JobQueue
-from app.store import ArtifactStore
+from app.store import ACTIVE_FILE, ArtifactStore
 
 from tests.cli.conftest import Ran
 
@@ -80,6 +80,54 @@ def test_models_shows_a_model_whose_folder_is_gone(
     ran = slimrank("models", "--store", store.root, "--models", tmp_path / "empty")
     assert ran.code == 0
     assert "its folder is gone" in ran.out
+
+
+def test_models_names_what_cannot_be_read_and_lists_the_rest(
+    slimrank: Slimrank, store: ArtifactStore, models: Path
+) -> None:
+    folder = active_folder(store, "baseline")
+    (folder / MANIFEST_FILE).write_text("{")
+    ran = slimrank("models", "--store", store.root, "--models", models)
+    assert ran.code == 0
+    reason = f"tiny/baseline/{folder.name}: the manifest cannot be read (Input data was truncated)"
+    assert f"\nbaseline: unreadable, {reason}\n" in ran.out
+    assert re.search(rf"baseline +│ {folder.name} │ unreadable", ran.out)
+    assert re.search(r"int8 +│ \w{16} │ passed", ran.out)
+    assert "not up to date: baseline, int8" in ran.out
+
+
+def test_models_names_a_damaged_state_and_lists_the_other_models(
+    slimrank: Slimrank, store: ArtifactStore, models: Path
+) -> None:
+    (store.root / "broken").mkdir()
+    (store.root / "broken" / ACTIVE_FILE).write_text("{")
+    ran = slimrank("models", "--store", store.root, "--models", models)
+    assert ran.code == 0
+    assert "what is active cannot be read" in ran.out
+    assert "\nactive.json: unreadable, broken/active.json cannot be read: " in ran.out
+    assert "tiny: A tiny ranker" in ran.out
+
+
+def test_a_damaged_state_is_told_by_report_and_written_anew(
+    slimrank: Slimrank, store: ArtifactStore, models: Path
+) -> None:
+    versions = store.active("tiny").state.versions
+    (store.root / "tiny" / ACTIVE_FILE).write_text("{")
+    ran = slimrank("report", "tiny", "--store", store.root)
+    assert ran.code == 0
+    assert "active.json: unreadable, tiny/active.json cannot be read: " in ran.out
+    assert "│ int8 " in ran.out
+    ran = slimrank("rewrite", "tiny", "--store", store.root, "--models", models)
+    assert ran.code == 0
+    for variant, version in versions.items():
+        assert f"{variant} {version} is active\n" in ran.out
+    assert "policy: ladder\n" in ran.out
+    assert store.active("tiny").state.versions == versions
+    again = slimrank("rewrite", "tiny", "--store", store.root, "--models", models)
+    assert (again.code, again.out) == (1, "")
+    assert again.err == "error: tiny/active.json can be read: nothing is to be written anew\n"
+    unknown = slimrank("rewrite", "nope", "--store", store.root, "--models", models)
+    assert (unknown.code, unknown.err) == (2, "error: nothing of a model 'nope' is in the store\n")
 
 
 def test_jobs_are_listed_shown_and_cancelled(

@@ -79,9 +79,28 @@ def test_metrics_are_right_across_deaths_of_workers_and_of_their_parent(
             kill(one.workers()[0])
             eventually(lambda: len(one.workers()) == 2, "the next worker")
             ask_and_check()
-        (folder,) = tmp_path.glob("slimrank-metrics-*")
+        folder = metrics_folder(one)
         assert list(folder.glob("*.db"))
         assert list(folder.glob(f"*_{one.warm_parent()}.db")) == []
+
+
+def test_counters_take_no_room_of_a_disk_and_are_gone_at_the_end(
+    small_model: SmallModel, tmp_path: Path
+) -> None:
+    """A full disk has no page for a mapped file: whoever writes to it would be ended by SIGBUS."""
+    with running(small_model.copy(tmp_path), workers=2, compressor=False) as one:
+        folder = metrics_folder(one)
+        assert folder.parent == Path("/dev/shm")  # noqa: S108
+        one.signal(signal.SIGTERM)
+        assert one.exit_code() == 0
+        assert not folder.exists()
+
+
+def metrics_folder(one: Service) -> Path:
+    """Where the workers count, by the environment of the process that they were forked from."""
+    variables = Path(f"/proc/{one.warm_parent()}/environ").read_bytes().split(b"\0")
+    (found,) = (each for each in variables if each.startswith(b"PROMETHEUS_MULTIPROC_DIR="))
+    return Path(found.partition(b"=")[2].decode())
 
 
 def test_the_warm_parent_has_onnxruntime_and_no_session_and_no_compression_library(

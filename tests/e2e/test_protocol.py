@@ -63,3 +63,15 @@ def test_a_head_in_pieces_and_long_bodies_before_the_next_head_are_taken(served:
 
 def test_the_service_still_answers(served: Service, tmp_path: Path) -> None:
     assert httpx2.get(served.url + "/health/live", timeout=WAIT_SECONDS).status_code == 200
+
+
+def test_a_head_request_leaves_the_connection_to_the_next_one(served: Service) -> None:
+    """A body that was sent all the same would be read as the answer to the next request."""
+    with httpx2.Client(base_url=served.url, timeout=WAIT_SECONDS) as client:
+        for path in ("/health/live", "/health/ready", "/metrics", "/"):
+            head = client.head(path)
+            assert (head.status_code, head.content) == (200, b"")
+            assert client.get("/health/live").json() == {"status": "live"}
+        assert int(client.head("/health/live").headers["content-length"]) == len(
+            client.get("/health/live").content
+        )

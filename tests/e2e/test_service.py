@@ -103,10 +103,10 @@ def test_a_recipe_of_a_request_becomes_a_variant_that_can_be_asked_for(
         job = admin(one, "POST", "/models/clicks/compress", {"recipe": recipe})
         assert finished(one, job["id"])["result"]["variants"][-1]["variant"] == "per-tensor"
         eventually(lambda: rank(one, variant="per-tensor").status_code == 200, "the new variant")
-        bad = {"name": "bad", "steps": [{"technique": "no_such_technique"}]}
+        bad = {"name": "bad", "steps": [{"technique": "quantize_static", "no_such_setting": 1}]}
         failed = finished(one, admin(one, "POST", "/models/clicks/compress", {"recipe": bad})["id"])
         assert failed["state"] == "failed"
-        assert "no_such_technique" in failed["error"]
+        assert "no_such_setting" in failed["error"]
 
 
 def test_a_worker_holds_no_compression_library(small_model: SmallModel, tmp_path: Path) -> None:

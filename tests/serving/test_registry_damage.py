@@ -5,9 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from app.active import Active
 from app.errors import NotReady
-from app.store import ACTIVE_FILE, CATALOG
+from app.jobs import QUEUE_FILE, JobQueue
+from app.serving.metrics import Metrics
+from app.serving.registry import Registry
+from app.store import ACTIVE_FILE, CATALOG, ArtifactStore
 
+from tests.processes import WAIT_SECONDS
 from tests.serving.graphs import write_graph, write_no_graph
 from tests.serving.store_changes import (
     Running,
@@ -187,3 +192,36 @@ def test_what_is_loaded_goes_on_while_the_store_is_away(small: SmallModel) -> No
         assert await one.answer() == before
 
     play(small, scene)
+
+
+def test_a_fault_while_looking_at_the_store_ends_neither_the_watch_nor_the_start(small: SmallModel) -> None:
+    class Faulty(ArtifactStore):
+        """Planted: what no reading of a store should raise."""
+
+        faulty = True
+
+        def active(self, model: str) -> Active:
+            if self.faulty:
+                raise ZeroDivisionError
+            return super().active(model)
+
+    async def scene() -> None:
+        store = Faulty(small.store_folder)
+        registry = Registry(
+            small.settings(poll_seconds=0.01), store, Metrics(JobQueue(small.store_folder / QUEUE_FILE))
+        )
+        await registry.start()
+        try:
+            assert "a fault of the service" in registry.models[NAME].failures[""]
+            store.faulty = False
+            await until(lambda: NAME not in registry.missing())
+            before = registry.get(NAME).variants
+            store.faulty = True
+            await until(lambda: bool(registry.get(NAME).failures))
+            assert registry.get(NAME).variants == before
+            store.faulty = False
+            await until(lambda: not registry.get(NAME).failures)
+        finally:
+            await registry.stop()
+
+    asyncio.run(asyncio.wait_for(scene(), WAIT_SECONDS))

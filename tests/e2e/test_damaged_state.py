@@ -1,0 +1,88 @@
+"""active.json damaged by hand under a running service, and the way out, on the real command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from app.store import ACTIVE_FILE, DAMAGED_FILE
+
+from tests.e2e.load import continuous_load
+from tests.e2e.running import ADMIN, admin, is_ready, rank, running
+from tests.processes import WAIT_SECONDS, Service, environment, eventually
+from tests.small_model import NAME, SmallModel
+
+
+def slimrank(small: SmallModel, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli.main", *arguments],
+        env=environment(store=small.store_folder, models=small.models) | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+        check=False,
+    )
+
+
+def failures(one: Service) -> dict[str, str]:
+    found: dict[str, str] = one.get("/health/ready")["models"][NAME]["failures"]
+    return found
+
+
+def refused(one: Service, method: str, path: str, body: Any = None) -> str:
+    """The message of the error that says that the state is damaged."""
+    response = httpx2.request(method, one.url + path, json=body, headers=ADMIN, timeout=WAIT_SECONDS)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (409, "active_corrupt")
+    message: str = error["message"]
+    return message
+
+
+def test_a_damaged_state_stops_changes_alone_and_is_written_anew(
+    small_model: SmallModel, tmp_path: Path
+) -> None:
+    small = small_model.copy(tmp_path)
+    path = small.store_folder / NAME / ACTIVE_FILE
+    with running(small, compressor=False, workers=2) as one, continuous_load(one.url) as load:
+        pinned = {"policy": {"kind": "pinned", "variant": "int8-dynamic"}}
+        admin(one, "POST", f"/models/{NAME}/activate", pinned)
+        eventually(lambda: rank(one).json()["variant"] == "int8-dynamic", "the pinned variant")
+        versions = small.store.active(NAME).state.versions
+        damaged = path.read_bytes()[:-20]
+        path.write_bytes(damaged)
+        eventually(lambda: "slimrank rewrite clicks" in failures(one).get("", ""), "the failure in readiness")
+        for method, where in (
+            ("POST", f"/admin/models/{NAME}/activate"),
+            ("POST", f"/admin/models/{NAME}/rollback"),
+            ("GET", f"/v1/models/{NAME}"),
+        ):
+            message = refused(one, method, where, pinned if where.endswith("activate") else None)
+            assert message.startswith(f"{NAME}/{ACTIVE_FILE} cannot be read: ")
+            assert "`slimrank rewrite clicks` writes it anew" in message
+        found = one.get(f"/v1/models/{NAME}/variants")
+        assert {each["name"] for each in found["variants"]} == versions.keys()
+        assert found["unreadable"].keys() == {ACTIVE_FILE}
+        assert is_ready(one), "what is loaded serves"
+        assert rank(one).json()["variant"] == "int8-dynamic"
+
+        ran = slimrank(small, "rewrite", NAME)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert small.store.active(NAME).state.versions == versions
+        assert path.with_name(DAMAGED_FILE).read_bytes() == damaged
+        eventually(lambda: not failures(one) and not failures(one), "the new state in the workers")
+        assert admin(one, "POST", f"/models/{NAME}/activate", pinned)["can_roll_back"]
+        admin(one, "POST", f"/models/{NAME}/rollback")
+    assert load.failures == []
+
+
+def test_a_service_that_starts_with_a_damaged_state_answers_once_it_is_written_anew(
+    small_model: SmallModel, tmp_path: Path
+) -> None:
+    small = small_model.copy(tmp_path)
+    (small.store_folder / NAME / ACTIVE_FILE).write_bytes(b"")
+    with running(small, ready=False, compressor=False) as one:
+        assert not is_ready(one)
+        assert slimrank(small, "rewrite", NAME).returncode == 0
+        eventually(lambda: is_ready(one), "readiness")
+        assert rank(one).status_code == 200
