@@ -57,6 +57,7 @@ class Acceptor:
         self._beginning: set[asyncio.Task[None]] = set()
         self._rest: asyncio.TimerHandle | None = None
         self._stopped = False
+        self._accepts = True  # as far as the others know
         listener.setblocking(False)
         self._tell()
         self._loop.add_reader(listener, self._on_waiting)
@@ -64,8 +65,7 @@ class Acceptor:
     def stop(self) -> None:
         """Accept no more, from this very moment: what waits is for the other workers. A signal may call this."""
         self._stopped = True
-        if self._peers is not None:
-            self._peers.withdraw()
+        self._withdraw()
 
     def close(self) -> None:
         """Accept no more; to be called in the event loop, before the listener is closed."""
@@ -91,9 +91,14 @@ class Acceptor:
 
     def _tell(self) -> int:
         held = len(self._connections) + len(self._beginning)
-        if self._peers is not None:
+        if self._peers is not None and self._accepts:
             self._peers.tell(held)
         return held
+
+    def _withdraw(self) -> None:
+        self._accepts = False
+        if self._peers is not None:
+            self._peers.withdraw()
 
     def _take(self) -> None:
         """Accept one connection, if one waits."""
@@ -105,14 +110,13 @@ class Acceptor:
             if error.errno not in _OF_THE_CONNECTION:
                 # For want of descriptors or memory, as a rule. What waits is left to the others, or to us later.
                 _LOG.error("no connection can be accepted for %.0f s: %s", _RETRY_SECONDS, error)
-                if self._peers is not None:
-                    self._peers.withdraw()
+                self._withdraw()
                 self._rest_for(_RETRY_SECONDS)
             return
         connection.setblocking(False)
         task = self._loop.create_task(self._begin(connection))
         self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
+        task.add_done_callback(self._on_begun)
         self._tell()
 
     async def _begin(self, connection: socket.socket) -> None:
@@ -122,6 +126,10 @@ class Acceptor:
             _LOG.warning("a connection that was accepted could not begin: %s", error)
             connection.close()
 
+    def _on_begun(self, task: asyncio.Task[None]) -> None:
+        self._beginning.discard(task)
+        self._tell()
+
     def _rest_for(self, seconds: float) -> None:
         self._pause()
         self._rest = self._loop.call_later(seconds, self._go_on)
@@ -130,6 +138,7 @@ class Acceptor:
         self._rest = None
         if self._stopped:
             return
+        self._accepts = True
         self._loop.add_reader(self._listener, self._on_waiting)
         self._tell()
         self._take()
