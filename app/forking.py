@@ -21,16 +21,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from app.machine import give_back
+from app.tally import Place, Tally
 
 _ADOPTION_POLL_SECONDS = 0.001
 
 
-def await_fork(orders: socket.socket) -> int:
-    """Fork a worker on each order. Returns in workers only, with the descriptor of the listening socket.
+def await_fork(orders: socket.socket) -> tuple[int, Place | None]:
+    """Fork a worker on each order. Returns in workers only, with the descriptor of the listening socket and its place.
 
     The warm parent itself ends in here, once nobody can give orders any more.
     """
     # A collection writes to every object, and the kernel copies each page that is written to. What is here stays.
+    tally = Tally()
     gc.collect()
     gc.freeze()
     give_back()
@@ -39,15 +41,16 @@ def await_fork(orders: socket.socket) -> int:
         if len(descriptors) != 2:
             sys.exit(0)
         listener, report = descriptors
-        is_worker = _fork(report)
+        place = tally.free_place()
+        is_worker = _fork(report, place)
         os.close(report)
         if is_worker:
             orders.close()
-            return listener
+            return listener, place
         os.close(listener)
 
 
-def _fork(report: int) -> bool:
+def _fork(report: int, place: Place | None) -> bool:
     """True in a new worker, once the supervisor is its parent; False in the warm parent."""
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads > 1:
@@ -68,6 +71,8 @@ def _fork(report: int) -> bool:
         _tell(report, f"failed {error.strerror}")
         os._exit(0)
     if worker:
+        if place is not None:
+            place.take(worker)  # here, so that it is taken before the warm parent looks for the next one
         os._exit(0)
     while os.getppid() == between:
         time.sleep(_ADOPTION_POLL_SECONDS)

@@ -18,6 +18,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app.api.acceptor import Acceptor
 from app.api.hot_protocol import HotProtocol
 from app.api.protocol import BoundedProtocol
 from app.errors import ServiceError
@@ -25,6 +26,7 @@ from app.forking import await_fork
 from app.lifeline import end_with_parent, name_process
 from app.machine import give_back
 from app.settings import Settings
+from app.tally import Place
 
 # Longer than the idle time-out of common load balancers (60 s): else they send on a connection that is just closing.
 _KEEP_ALIVE_SECONDS = 65
@@ -50,12 +52,12 @@ def run_worker(create_app: Callable[[Settings], FastAPI]) -> None:
     parser.add_argument("--parent", type=int, required=True, help="Drain and end when this process ends.")
     arguments = parser.parse_args()
     end_with_parent(arguments.parent, signal.SIGTERM)
-    listener = arguments.socket
+    listener, place = arguments.socket, None
     if listener is None:
         for module in _IMPORTED_LATE:
             import_module(module)
         name_process("slimrank-warm")
-        listener = await_fork(socket.socket(fileno=arguments.orders))
+        listener, place = await_fork(socket.socket(fileno=arguments.orders))
         end_with_parent(arguments.parent, signal.SIGTERM)
     name_process("slimrank-worker")
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -66,18 +68,20 @@ def run_worker(create_app: Callable[[Settings], FastAPI]) -> None:
     except ServiceError as error:
         print(f"error: {error.message}", file=sys.stderr, flush=True)
         sys.exit(os.EX_CONFIG)
-    Server(app, settings).run([socket.socket(fileno=listener)])
+    Server(app, settings, place).run([socket.socket(fileno=listener)])
 
 
 class Server(uvicorn.Server):
     """A uvicorn server that drains on SIGTERM, ends with code 0, and never outlives its drain."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, place: Place | None = None) -> None:
+        """`place` is where this worker tells the others what it holds, if it can."""
+        self._make_protocol = HotProtocol if hasattr(app.state, "hot") else BoundedProtocol
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http=HotProtocol if hasattr(app.state, "hot") else BoundedProtocol,
+                http=self._make_protocol,
                 ws="none",
                 lifespan="on",
                 access_log=False,
@@ -91,6 +95,9 @@ class Server(uvicorn.Server):
         self._app = app
         self._drain_seconds = settings.drain_seconds
         self._client_seconds = settings.client_seconds
+        self._shares_listener = settings.workers > 1
+        self._place = place
+        self._acceptors: list[Acceptor] = []
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second; once in a second connections are looked at, instead of a timer for each request."""
@@ -102,14 +109,23 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then leave everything loaded so far out of garbage collections: a full one takes tens of ms."""
-        await super().startup(sockets)
+        """Start, then leave everything loaded so far out of garbage collections: a full one takes tens of ms.
+
+        One worker alone takes all connections that wait, which is faster; several take them one by one.
+        """
+        await super().startup([] if self._shares_listener else sockets)
         gc.collect()
         gc.freeze()
         give_back()
+        if self._shares_listener and not self.should_exit:
+            held = self.server_state.connections
+            self._acceptors = [Acceptor(one, self._protocol, held, self._place) for one in sockets or []]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain; hot requests that are not whole by then are told that the service ends, as tasks are."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+            await acceptor.wait_closed()
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             if isinstance(connection, HotProtocol):
@@ -126,4 +142,12 @@ class Server(uvicorn.Server):
         """Begin to drain. `app.state.draining` tells readiness; the alarm ends this process should the drain hang."""
         self._app.state.draining = True
         self.should_exit = True
+        for acceptor in self._acceptors:
+            acceptor.stop()
         signal.setitimer(signal.ITIMER_REAL, self._drain_seconds + _CLOSE_UP_SECONDS)
+
+    def _protocol(self) -> asyncio.Protocol:
+        """What uvicorn makes for each connection."""
+        return self._make_protocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
