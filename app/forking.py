@@ -20,8 +20,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from app.held_connections import HeldConnections, Place
 from app.machine import give_back
-from app.tally import Place, Tally
 
 _ADOPTION_POLL_SECONDS = 0.001
 
@@ -32,7 +32,7 @@ def await_fork(orders: socket.socket) -> tuple[int, Place | None]:
     The warm parent itself ends in here, once nobody can give orders any more.
     """
     # A collection writes to every object, and the kernel copies each page that is written to. What is here stays.
-    tally = Tally()
+    held = HeldConnections()
     gc.collect()
     gc.freeze()
     give_back()
@@ -41,7 +41,7 @@ def await_fork(orders: socket.socket) -> tuple[int, Place | None]:
         if len(descriptors) != 2:
             sys.exit(0)
         listener, report = descriptors
-        place = tally.free_place()
+        place = held.free_place()
         is_worker = _fork(report, place)
         os.close(report)
         if is_worker:

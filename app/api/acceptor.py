@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Peers(Protocol):
-    """What a worker says to the others, and knows of them; `app.tally.Place` is one."""
+    """What a worker says to the others, and knows of them; `app.held_connections.Place` is one."""
 
     def tell(self, held: int) -> None:
         """This worker accepts connections, and holds so many."""

@@ -23,10 +23,10 @@ from app.api.hot_protocol import HotProtocol
 from app.api.protocol import BoundedProtocol
 from app.errors import ServiceError
 from app.forking import await_fork
+from app.held_connections import Place
 from app.lifeline import end_with_parent, name_process
 from app.machine import give_back
 from app.settings import Settings
-from app.tally import Place
 
 # Longer than the idle time-out of common load balancers (60 s): else they send on a connection that is just closing.
 _KEEP_ALIVE_SECONDS = 65

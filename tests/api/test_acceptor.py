@@ -11,8 +11,8 @@ from itertools import pairwise
 import pytest
 import uvloop
 from app.api.acceptor import Acceptor
+from app.held_connections import HeldConnections, Place
 from app.listener import open_listener
-from app.tally import Place, Tally
 
 from tests.processes import WAIT_SECONDS
 from tests.sockets import connected
@@ -141,9 +141,9 @@ def no_more_descriptors() -> Iterator[None]:
 
 def two_places() -> tuple[Place, Place]:
     """Of two workers that live as long as the machine does."""
-    tally, found = Tally(), []
+    held, found = HeldConnections(), []
     for _ in range(2):
-        place = tally.free_place()
+        place = held.free_place()
         assert place is not None
         place.take(1)
         found.append(place)

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from app.tally import Place, Tally
+from app.held_connections import HeldConnections, Place
 
 PROGRAM = """
 import os, signal
-from app.tally import Tally
-tally = Tally()
-place, (ready, tell) = tally.free_place(), os.pipe()
+from app.held_connections import HeldConnections
+held = HeldConnections()
+place, (ready, tell) = held.free_place(), os.pipe()
 if not (pid := os.fork()):
     place.take(os.getpid())
     place.tell(7)
     os.write(tell, b"x")
     signal.pause()
 os.read(ready, 1)
-own = tally.free_place()
+own = held.free_place()
 own.take(os.getpid())
 print(own.least_of_others())
 os.kill(pid, signal.SIGKILL)
@@ -39,8 +39,8 @@ def others() -> Iterator[list[subprocess.Popen[bytes]]]:
         yield found
 
 
-def placed(tally: Tally, pid: int) -> Place:
-    place = tally.free_place()
+def placed(held: HeldConnections, pid: int) -> Place:
+    place = held.free_place()
     assert place is not None
     place.take(pid)
     return place
@@ -52,9 +52,9 @@ def test_forks_of_one_process_see_what_each_tells_until_it_dies() -> None:
 
 
 def test_only_others_that_live_and_accept_count(others: list[subprocess.Popen[bytes]]) -> None:
-    tally = Tally()
-    own = placed(tally, os.getpid())
-    places = [placed(tally, one.pid) for one in others]
+    held = HeldConnections()
+    own = placed(held, os.getpid())
+    places = [placed(held, one.pid) for one in others]
     own.tell(0)
     assert own.least_of_others() is None  # they have not begun
     for place, held in zip(places, (5, 2, 9), strict=True):
@@ -69,20 +69,20 @@ def test_only_others_that_live_and_accept_count(others: list[subprocess.Popen[by
 
 
 def test_the_place_of_one_that_has_ended_is_the_next_ones(others: list[subprocess.Popen[bytes]]) -> None:
-    tally = Tally()
-    first, second = placed(tally, others[0].pid), placed(tally, others[1].pid)
+    held = HeldConnections()
+    first, second = placed(held, others[0].pid), placed(held, others[1].pid)
     first.tell(4)
     others[0].kill()
     others[0].wait()
-    next_one = placed(tally, others[2].pid)
+    next_one = placed(held, others[2].pid)
     assert second.least_of_others() is None  # the number of the dead one is not the next one's
     next_one.tell(1)
     assert second.least_of_others() == 1
 
 
 def test_where_all_places_are_taken_one_goes_without() -> None:
-    tally = Tally()
-    while (place := tally.free_place()) is not None:
+    held = HeldConnections()
+    while (place := held.free_place()) is not None:
         place.take(os.getpid())
         place.tell(3)
-    assert placed(Tally(), os.getpid()).least_of_others() is None
+    assert placed(HeldConnections(), os.getpid()).least_of_others() is None

@@ -46,7 +46,7 @@ class Place:
         return least
 
 
-class Tally:
+class HeldConnections:
     """The places of all forks of the process that makes it."""
 
     def __init__(self) -> None:
