@@ -16,8 +16,10 @@ from msgspec import Meta
 from app.api.body import decode
 from app.api.envelope import error_headers, error_payload
 from app.api.known_heads import Route
+from app.api.large import LARGE_BYTES, Line, Steps
 from app.errors import DeadlineExceeded, InvalidInput, ServiceError, is_expected
-from app.serving.early import check_unread
+from app.serving.early import check_there, check_unread, check_wanted
+from app.serving.loaded import LoadedModel
 from app.serving.metrics import Metrics
 from app.serving.observation import Observation
 from app.serving.query import Query, RankedItem, Ranking
@@ -114,6 +116,10 @@ _ENCODE = msgspec.json.Encoder().encode
 Headers = list[tuple[bytes, bytes]]
 
 
+def _never() -> bool:
+    return False
+
+
 class Ask(msgspec.Struct, gc=False):
     """A hot request, and how to answer it."""
 
@@ -127,6 +133,8 @@ class Ask(msgspec.Struct, gc=False):
     """Whether the client has left."""
     respond: Callable[[int, bytes, Headers], None]
     """Takes the status, the JSON body, and headers besides its type and length; called at most once."""
+    is_doubtful: Callable[[], bool] = _never
+    """Whether the client may have left, and will show it soon."""
 
 
 class Hot:
@@ -136,24 +144,51 @@ class Hot:
         self._registry = registry
         self._metrics = metrics
         self._deadline_ms = settings.deadline_ms
+        self._line = Line()
 
     def answer(self, ask: Ask) -> None:
         """Begin to answer: at once, or when the scores are there. Raises nothing."""
+        if len(ask.body) >= LARGE_BYTES:
+            self._line.add(self._in_steps(ask), ask.is_doubtful)
+            return
         observation = Observation(ask.model, ask.received)
         started = time.perf_counter()
         try:
-            model = self._registry.get(ask.model)
-            if ask.route == "rank":
-                check_unread(model, ask.body, ask.received, self._deadline_ms)
-            query = self._query(ask)
-            observation.variant = query.variant
-            if query.candidates and isinstance(query.candidates, list):
-                model.load.note_size(len(query.candidates), len(ask.body))
-            begun = begin(model, query)
-            work = time.perf_counter() - started
-            score(begun, partial(self._scored, ask, observation, begun, work), ask.gone)
+            self._score(ask, observation, *self._read(ask, observation), started)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._fail(ask, observation, error)
+
+    def _in_steps(self, ask: Ask) -> Steps:
+        """The same for a large body. Each step is taken only while there is somebody to answer in time."""
+        observation = Observation(ask.model, ask.received)
+        try:
+            check_wanted(ask.gone, ask.body, ask.received, self._deadline_ms)
+            started = time.perf_counter()
+            model, query = self._read(ask, observation)
+            taken = time.perf_counter() - started
+            yield
+            check_there(ask.gone)
+            self._score(ask, observation, model, query, time.perf_counter() - taken)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            self._fail(ask, observation, error)
+
+    def _read(self, ask: Ask, observation: Observation) -> tuple[LoadedModel, Query]:
+        model = self._registry.get(ask.model)
+        if ask.route == "rank":
+            check_unread(model, ask.body, ask.received, self._deadline_ms)
+        query = self._query(ask)
+        observation.variant = query.variant
+        if query.candidates and isinstance(query.candidates, list):
+            model.load.note_size(len(query.candidates), len(ask.body))
+        return model, query
+
+    def _score(
+        self, ask: Ask, observation: Observation, model: LoadedModel, query: Query, started: float
+    ) -> None:
+        """Encode and queue; `started` is when the work for this request began, but for pauses in between."""
+        begun = begin(model, query)
+        work = time.perf_counter() - started
+        score(begun, partial(self._scored, ask, observation, begun, work), ask.gone)
 
     def refuse(self, model: str, received: float, error: ServiceError) -> None:
         """Count a request that was refused before it could be asked here."""

@@ -131,8 +131,10 @@ class FeatureReader:
     def _columns_of_objects(self, candidates: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         key = self.schema.item_key
         # Checked before the columns are built: their number must not grow with what a client invents.
+        allowed = self._allowed["candidates"]
         for one in candidates:
-            self._check_names("candidates", one)
+            if not one.keys() <= allowed:
+                self._check_names("candidates", one)
         names = {name for one in candidates for name in one} - {key}
         columns = {name: [one.get(name) for one in candidates] for name in names}
         return [one.get(key) for one in candidates], columns
