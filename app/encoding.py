@@ -102,17 +102,19 @@ class Encoder:
             return zlib.crc32(raw.encode(errors="surrogatepass")) % feature.buckets + 1 if raw else 0
         return self._index[name].get(raw, 0)
 
-    def encode(self, name: str, values: Sequence[Any]) -> Array:
+    def encode(self, name: str, values: Sequence[Any], first: int = 0) -> Array:
         """Encode raw values of one feature: [n, *trailing_shape], int64 for ids and float32 otherwise.
 
-        `None` stands for a missing value. Raises InvalidInput naming the feature and the value's position.
+        `None` stands for a missing value. Raises InvalidInput naming the feature and the value's position, which is
+        counted from `first` on.
         """
         feature = self.schema[name]
         try:
             return self._encoders[feature.kind](self, feature, values)
         except _BadValueError as bad:
+            position = first + bad.position
             raise InvalidInput(
-                f"feature {name!r}, value {bad.position}: {bad.reason}", feature=name, position=bad.position
+                f"feature {name!r}, value {position}: {bad.reason}", feature=name, position=position
             ) from None
 
     def missing(self, name: str, rows: int) -> Array:

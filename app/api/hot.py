@@ -23,7 +23,7 @@ from app.serving.loaded import LoadedModel
 from app.serving.metrics import Metrics
 from app.serving.observation import Observation
 from app.serving.query import Query, RankedItem, Ranking
-from app.serving.ranker import Begun, begin, finish, score
+from app.serving.ranker import Begun, begin, begin_in_steps, finish, score
 from app.serving.registry import Registry
 from app.serving.waiting import ClientGone, Outcome
 from app.settings import Settings
@@ -154,7 +154,9 @@ class Hot:
         observation = Observation(ask.model, ask.received)
         started = time.perf_counter()
         try:
-            self._score(ask, observation, *self._read(ask, observation), started)
+            begun = begin(*self._read(ask, observation))
+            work = time.perf_counter() - started
+            score(begun, partial(self._scored, ask, observation, begun, work), ask.gone)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._fail(ask, observation, error)
 
@@ -163,12 +165,22 @@ class Hot:
         observation = Observation(ask.model, ask.received)
         try:
             check_wanted(ask.gone, ask.body, ask.received, self._deadline_ms)
-            started = time.perf_counter()
             model, query = self._read(ask, observation)
-            taken = time.perf_counter() - started
-            yield
-            check_there(ask.gone)
-            self._score(ask, observation, model, query, time.perf_counter() - taken)
+            steps, seconds = begin_in_steps(model, query), 0.0
+            while True:
+                yield
+                check_there(ask.gone)
+                started = time.perf_counter()
+                try:
+                    next(steps)
+                except StopIteration as ended:
+                    begun = ended.value
+                    break
+                finally:
+                    seconds += time.perf_counter() - started
+            begun.timing.encode_ms = seconds * 1e3
+            # What it took of the loop is not what others take: admission is not told.
+            score(begun, partial(self._scored, ask, observation, begun, None), ask.gone)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._fail(ask, observation, error)
 
@@ -182,20 +194,12 @@ class Hot:
             model.load.note_size(len(query.candidates), len(ask.body))
         return model, query
 
-    def _score(
-        self, ask: Ask, observation: Observation, model: LoadedModel, query: Query, started: float
-    ) -> None:
-        """Encode and queue; `started` is when the work for this request began, but for pauses in between."""
-        begun = begin(model, query)
-        work = time.perf_counter() - started
-        score(begun, partial(self._scored, ask, observation, begun, work), ask.gone)
-
     def refuse(self, model: str, received: float, error: ServiceError) -> None:
         """Count a request that was refused before it could be asked here."""
         Observation(model, received).ended(self._metrics, error.code)
 
     def _scored(
-        self, ask: Ask, observation: Observation, begun: Begun, work: float, outcome: Outcome
+        self, ask: Ask, observation: Observation, begun: Begun, work: float | None, outcome: Outcome
     ) -> None:
         if isinstance(outcome, Exception):
             if isinstance(outcome, DeadlineExceeded):
@@ -208,7 +212,8 @@ class Hot:
             observation.answered_by(ranking)
             ask.respond(_OK, _answer(ask, ranking, observation.total_ms), [])
             observation.ended(self._metrics, "ok")
-            begun.model.engine.admission.note_work(work + time.perf_counter() - started)
+            if work is not None:
+                begun.model.engine.admission.note_work(work + time.perf_counter() - started)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._fail(ask, observation, error)
 

@@ -14,7 +14,7 @@ DOUBT_SECONDS = 0.02
 """How long a client that may have left has to show it; it is a round trip."""
 
 Steps = Iterator[None]
-"""The work for one request; every step holds the loop, and raises nothing."""
+"""The work for one request; every step holds the loop."""
 
 
 class Line:
@@ -40,11 +40,12 @@ class Line:
     def _step(self) -> None:
         steps, is_doubtful = self._waiting.popleft()
         loop = asyncio.get_running_loop()
-        if is_doubtful():
-            loop.call_later(DOUBT_SECONDS, self.add, steps, is_doubtful)
-        elif next(steps, self) is not self:
-            self._waiting.appendleft((steps, is_doubtful))
-        if self._waiting:
-            loop.call_soon(self._let_others)
-        else:
-            self._is_moving = False
+        try:
+            if is_doubtful():
+                loop.call_later(DOUBT_SECONDS, self.add, steps, is_doubtful)
+            elif next(steps, self) is not self:
+                self._waiting.appendleft((steps, is_doubtful))
+        finally:  # a fault of one is the loop's to report, and no reason to keep the others waiting
+            self._is_moving = bool(self._waiting)
+            if self._is_moving:
+                loop.call_soon(self._let_others)

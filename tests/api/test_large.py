@@ -70,3 +70,28 @@ def test_who_is_in_doubt_lets_others_pass_and_is_served_later() -> None:
 
     uvloop.run(main())
     assert done == ["first", "second", "doubtful", "later"]
+
+
+def test_a_fault_in_one_is_reported_and_keeps_no_other_waiting() -> None:
+    reported: list[BaseException] = []
+
+    async def main() -> None:
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+
+        def broken() -> Steps:
+            yield
+            raise ValueError("broken")
+
+        def whole() -> Steps:
+            yield
+            ended.set()
+
+        line = Line()
+        line.add(broken(), never)
+        line.add(whole(), never)
+        await ended.wait()
+
+    uvloop.run(main())
+    assert [str(one) for one in reported] == ["broken"]
