@@ -8,6 +8,7 @@ import hashlib
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Self
 
 import msgspec
@@ -29,6 +30,7 @@ from app.schema import (
 
 Array = npt.NDArray[Any]
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+_TEXT = {str}
 
 
 class Scale(msgspec.Struct, frozen=True):
@@ -100,17 +102,19 @@ class Encoder:
             return zlib.crc32(raw.encode(errors="surrogatepass")) % feature.buckets + 1 if raw else 0
         return self._index[name].get(raw, 0)
 
-    def encode(self, name: str, values: Sequence[Any]) -> Array:
+    def encode(self, name: str, values: Sequence[Any], first: int = 0) -> Array:
         """Encode raw values of one feature: [n, *trailing_shape], int64 for ids and float32 otherwise.
 
-        `None` stands for a missing value. Raises InvalidInput naming the feature and the value's position.
+        `None` stands for a missing value. Raises InvalidInput naming the feature and the value's position, which is
+        counted from `first` on.
         """
         feature = self.schema[name]
         try:
             return self._encoders[feature.kind](self, feature, values)
         except _BadValueError as bad:
+            position = first + bad.position
             raise InvalidInput(
-                f"feature {name!r}, value {bad.position}: {bad.reason}", feature=name, position=bad.position
+                f"feature {name!r}, value {position}: {bad.reason}", feature=name, position=position
             ) from None
 
     def missing(self, name: str, rows: int) -> Array:
@@ -131,27 +135,25 @@ class Encoder:
 
     def _encode_lists(self, feature: Feature, values: Sequence[Any]) -> Array:
         assert isinstance(feature, MultiFeature | HistoryFeature)
-        out = np.zeros((len(values), feature.max_length), dtype=np.int64)
-        for position, value in enumerate(values):
-            known = self._known_indices(feature, value, position)
-            # A history keeps its newest items, which stand last; a set of ids keeps its first ones.
-            kept = (
-                known[-feature.max_length :]
-                if isinstance(feature, HistoryFeature)
-                else known[: feature.max_length]
-            )
-            out[position, : len(kept)] = kept
+        length = feature.max_length
+        # A history keeps its newest items, which stand last; a set of ids keeps its first ones.
+        kept = slice(-length, None) if isinstance(feature, HistoryFeature) else slice(length)
+        index_of = self._index_of(feature)
+        lists = [
+            [index for one in _ids_of(feature, value, position) if (index := index_of(one, 0))][kept]
+            for position, value in enumerate(values)
+        ]
+        counts = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+        out = np.zeros((len(lists), length), dtype=np.int64)
+        out[np.arange(length) < counts[:, None]] = list(chain.from_iterable(lists))
         return out
 
-    def _known_indices(self, feature: MultiFeature | HistoryFeature, value: Any, position: int) -> list[int]:
-        if value is None:
-            return []
-        if isinstance(value, str) and isinstance(feature, MultiFeature) and feature.separator:
-            value = value.split(feature.separator)
-        if not isinstance(value, list | tuple):
-            raise _BadValueError(position, f"expected a list of ids, got {_kind(value)}")
-        indices = (self.index(feature.name, _raw_id(one, position)) for one in value)
-        return [index for index in indices if index]
+    def _index_of(self, feature: MultiFeature | HistoryFeature) -> Callable[[str, int], int]:
+        """What gives the index of a raw id, found once for all of them: candidates may bring 100,000."""
+        ids = self.schema[feature.of] if isinstance(feature, HistoryFeature) else feature
+        if isinstance(ids, CategoricalFeature | MultiFeature) and ids.buckets is not None:
+            return lambda raw, _: self.index(ids.name, raw)
+        return self._index[ids.name].get
 
     def _encode_numbers(self, feature: Feature, values: Sequence[Any]) -> Array:
         assert isinstance(feature, NumberFeature)
@@ -230,6 +232,18 @@ def _kind(value: Any) -> str:
         list: "a list",
     }
     return names.get(type(value), type(value).__name__)
+
+
+def _ids_of(feature: MultiFeature | HistoryFeature, value: Any, position: int) -> Sequence[str]:
+    if value is None:
+        return ()
+    if isinstance(value, str) and isinstance(feature, MultiFeature) and feature.separator:
+        return value.split(feature.separator)
+    if not isinstance(value, list | tuple):
+        raise _BadValueError(position, f"expected a list of ids, got {_kind(value)}")
+    if set(map(type, value)) <= _TEXT:  # the usual case
+        return value
+    return [_raw_id(one, position) for one in value]
 
 
 def _raw_id(value: Any, position: int) -> str:

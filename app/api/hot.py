@@ -16,12 +16,14 @@ from msgspec import Meta
 from app.api.body import decode
 from app.api.envelope import error_headers, error_payload
 from app.api.known_heads import Route
+from app.api.large import LARGE_BYTES, Line, Steps
 from app.errors import DeadlineExceeded, InvalidInput, ServiceError, is_expected
-from app.serving.early import check_unread
+from app.serving.early import check_there, check_unread, check_wanted
+from app.serving.loaded import LoadedModel
 from app.serving.metrics import Metrics
 from app.serving.observation import Observation
 from app.serving.query import Query, RankedItem, Ranking
-from app.serving.ranker import Begun, begin, finish, score
+from app.serving.ranker import Begun, begin, begin_in_steps, finish, score
 from app.serving.registry import Registry
 from app.serving.waiting import ClientGone, Outcome
 from app.settings import Settings
@@ -114,6 +116,10 @@ _ENCODE = msgspec.json.Encoder().encode
 Headers = list[tuple[bytes, bytes]]
 
 
+def _never() -> bool:
+    return False
+
+
 class Ask(msgspec.Struct, gc=False):
     """A hot request, and how to answer it."""
 
@@ -127,6 +133,8 @@ class Ask(msgspec.Struct, gc=False):
     """Whether the client has left."""
     respond: Callable[[int, bytes, Headers], None]
     """Takes the status, the JSON body, and headers besides its type and length; called at most once."""
+    is_doubtful: Callable[[], bool] = _never
+    """Whether the client may have left, and will show it soon."""
 
 
 class Hot:
@@ -136,31 +144,62 @@ class Hot:
         self._registry = registry
         self._metrics = metrics
         self._deadline_ms = settings.deadline_ms
+        self._line = Line()
 
     def answer(self, ask: Ask) -> None:
         """Begin to answer: at once, or when the scores are there. Raises nothing."""
+        if len(ask.body) >= LARGE_BYTES:
+            self._line.add(self._in_steps(ask), ask.is_doubtful)
+            return
         observation = Observation(ask.model, ask.received)
         started = time.perf_counter()
         try:
-            model = self._registry.get(ask.model)
-            if ask.route == "rank":
-                check_unread(model, ask.body, ask.received, self._deadline_ms)
-            query = self._query(ask)
-            observation.variant = query.variant
-            if query.candidates and isinstance(query.candidates, list):
-                model.load.note_size(len(query.candidates), len(ask.body))
-            begun = begin(model, query)
+            begun = begin(*self._read(ask, observation))
             work = time.perf_counter() - started
             score(begun, partial(self._scored, ask, observation, begun, work), ask.gone)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._fail(ask, observation, error)
+
+    def _in_steps(self, ask: Ask) -> Steps:
+        """The same for a large body. Each step is taken only while there is somebody to answer in time."""
+        observation = Observation(ask.model, ask.received)
+        try:
+            check_wanted(ask.gone, ask.body, ask.received, self._deadline_ms)
+            model, query = self._read(ask, observation)
+            steps, seconds = begin_in_steps(model, query), 0.0
+            while True:
+                yield
+                check_there(ask.gone)
+                started = time.perf_counter()
+                try:
+                    next(steps)
+                except StopIteration as ended:
+                    begun = ended.value
+                    break
+                finally:
+                    seconds += time.perf_counter() - started
+            begun.timing.encode_ms = seconds * 1e3
+            # What it took of the loop is not what others take: admission is not told.
+            score(begun, partial(self._scored, ask, observation, begun, None), ask.gone)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
+            self._fail(ask, observation, error)
+
+    def _read(self, ask: Ask, observation: Observation) -> tuple[LoadedModel, Query]:
+        model = self._registry.get(ask.model)
+        if ask.route == "rank":
+            check_unread(model, ask.body, ask.received, self._deadline_ms)
+        query = self._query(ask)
+        observation.variant = query.variant
+        if query.candidates and isinstance(query.candidates, list):
+            model.load.note_size(len(query.candidates), len(ask.body))
+        return model, query
 
     def refuse(self, model: str, received: float, error: ServiceError) -> None:
         """Count a request that was refused before it could be asked here."""
         Observation(model, received).ended(self._metrics, error.code)
 
     def _scored(
-        self, ask: Ask, observation: Observation, begun: Begun, work: float, outcome: Outcome
+        self, ask: Ask, observation: Observation, begun: Begun, work: float | None, outcome: Outcome
     ) -> None:
         if isinstance(outcome, Exception):
             if isinstance(outcome, DeadlineExceeded):
@@ -173,7 +212,8 @@ class Hot:
             observation.answered_by(ranking)
             ask.respond(_OK, _answer(ask, ranking, observation.total_ms), [])
             observation.ended(self._metrics, "ok")
-            begun.model.engine.admission.note_work(work + time.perf_counter() - started)
+            if work is not None:
+                begun.model.engine.admission.note_work(work + time.perf_counter() - started)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._fail(ask, observation, error)
 

@@ -15,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from app.api.envelope import REQUEST_ID, announces_more, error_headers, error_payload, too_large
 from app.api.hot import Ask, Headers, Hot
 from app.api.known_heads import KnownHead, KnownHeads, Route
+from app.api.large import LARGE_BYTES
+from app.api.presence import Presence
 from app.api.protocol import TOO_SLOW, BoundedProtocol
 from app.api.request_ids import RequestIds
 from app.errors import NotReady, RequestTimeout, ServiceError
@@ -116,7 +118,7 @@ class HotProtocol(BoundedProtocol):
 
     def on_response_complete(self) -> None:
         """The connection is free. One timer for many requests closes it when it has rested for long."""
-        if self.pipeline or self.transport.is_closing():
+        if self.pipeline or self._refusal or self.transport.is_closing():
             super().on_response_complete()
             return
         self.server_state.total_requests += 1
@@ -148,6 +150,15 @@ class HotProtocol(BoundedProtocol):
         if isinstance(cycle, HotCycle) and cycle.more_body and not cycle.response_complete:
             cycle.refuse(RequestTimeout(TOO_SLOW))
         super().end_incomplete()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # which returns nothing, and so always closes
+        """The client sends no more. One that waits for a large request, and reads, is still answered."""
+        cycle: object = self.cycle
+        if not isinstance(cycle, HotCycle) or cycle.presence is None or cycle.response_complete:
+            return False
+        cycle.keep_alive = False
+        cycle.presence.is_doubtful()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, and with it the timer."""
@@ -214,7 +225,7 @@ class HotCycle:
 
     __slots__ = (
         *("_hot", "_protocol", "body", "disconnected", "keep_alive", "may_be_known", "model", "more_body"),
-        *("request_id", "response_complete", "route"),
+        *("presence", "request_id", "response_complete", "route"),
     )
     message_event: _Event = _NobodyWaits()
 
@@ -231,6 +242,7 @@ class HotCycle:
         self.keep_alive = keeps_alive
         self.disconnected = False
         self.response_complete = False
+        self.presence: Presence | None = None  # of a large request that is whole
         self.may_be_known = keeps_alive and not request_id
         self.request_id = request_id or protocol.request_ids.new()
 
@@ -243,6 +255,9 @@ class HotCycle:
         """The body is whole: have it answered."""
         self.more_body = False
         ask = Ask(self.route, self.model, self.body, self.request_id, received, self._is_gone, self.respond)
+        if len(self.body) >= LARGE_BYTES:
+            self.presence = presence = Presence(self._protocol.transport)
+            ask.gone, ask.is_doubtful = presence.has_left, presence.is_doubtful
         self._hot.answer(ask)
 
     def refuse_large(self, most: int) -> None:

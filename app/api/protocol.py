@@ -29,6 +29,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._asks_to_upgrade = False
         self._incomplete_since: float | None = None
         self._unread_since: float | None = None
+        self._refusal = ""  # what is told when all requests before the unreadable bytes are answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A client is there; its first request is awaited."""
@@ -67,21 +68,23 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
+        if self._refusal:
+            return  # nothing that follows can be told apart; it is read, for what is left unread resets a connection
         self._begun_now = False
         self._unset_keepalive_if_required()
         try:
             self._parse(data)
-        except (HttpParserError, HttpParserUpgrade):  # the latter from CONNECT alone, and we are no proxy
-            message = "Invalid HTTP request received."
-            self.logger.warning(message)
-            self.send_400_response(message)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            # The latter comes from CONNECT alone, whose request is the newest; and we are no proxy.
+            self._refuse_newest(
+                "Invalid HTTP request received.", is_whole=isinstance(error, HttpParserUpgrade)
+            )
             return
         if self._head_bytes is None or self._begun_now:
             return
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.logger.warning("a request's headers are too long")
-            self.send_400_response("The request's headers are too long.")
+            self._refuse_newest("The request's headers are too long.")
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -103,6 +106,34 @@ class BoundedProtocol(HttpToolsProtocol):
             return  # a head alone: see `_parse`
         self._incomplete_since = None
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is written; when it was the last before bytes that are no request, those are refused."""
+        if not self._refusal or self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.send_400_response(self._refusal)
+
+    def _refuse_newest(self, message: str, *, is_whole: bool = False) -> None:
+        """Refuse the request that is coming, after the answers to those before it, and close the connection.
+
+        `is_whole`: it has been taken for a request already, though none of its body is missing.
+        """
+        self.logger.warning(message)
+        newest, before = self.cycle, bool(self.pipeline)
+        if newest is None or newest.response_complete:
+            before = False
+        elif is_whole or newest.more_body:  # it is the one that cannot be read
+            if before:
+                self.pipeline.popleft()
+        else:
+            before = True
+        if not before:
+            self.send_400_response(message)
+            return
+        self._refusal = message
+        self._incomplete_since = None
 
     def end_of_head(self) -> None:
         """Stop counting: what follows is a body, which others bound."""

@@ -7,10 +7,12 @@ the lowest rung could not answer in time is refused so; admission judges the res
 
 import re
 import time
+from collections.abc import Callable
 
-from app.errors import Overloaded, ServiceError
+from app.errors import DeadlineExceeded, Overloaded, ServiceError
 from app.model_card import AUTO
 from app.serving.loaded import LoadedModel
+from app.serving.waiting import ClientGone
 
 _DEADLINE = b'"deadline_ms"', re.compile(rb"\s*:\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*[,}]")
 _VARIANT = b'"variant"', re.compile(rb'\s*:\s*"([A-Za-z0-9._-]{1,64})"\s*[,}]')
@@ -43,6 +45,25 @@ def check_unread(model: LoadedModel, body: bytes | bytearray, received: float, d
     except Overloaded:
         model.load.note(rows)
         raise
+
+
+def check_there(gone: Callable[[], bool]) -> None:
+    """Raises ClientGone when the client has left."""
+    if gone():
+        raise ClientGone
+
+
+def check_wanted(
+    gone: Callable[[], bool], body: bytes | bytearray, received: float, deadline_ms: float
+) -> None:
+    """Raises ClientGone or DeadlineExceeded for a request that has waited to be read and need not be any more."""
+    check_there(gone)
+    try:
+        named = _found(body, *_DEADLINE)
+    except _Unclear:
+        return
+    if time.perf_counter() >= received + (deadline_ms if named is None else float(named)) / 1e3:
+        raise DeadlineExceeded("the deadline passed before the body was read; nothing was computed")
 
 
 def _cheapest(model: LoadedModel, asked: str, rows: int) -> str:

@@ -3,9 +3,10 @@
 Raw ids stop here. A candidate is ranked when the catalog has its id, or the request brings item features of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from app.catalog import Catalog
@@ -13,6 +14,10 @@ from app.encoding import Array
 from app.errors import InvalidInput, UnknownFeature
 from app.schema import Feature, Side
 from app.serving.query import Candidates, Encoded, Features, Query
+
+_PIECE_ROWS = 500
+"""So many values of one feature are encoded in a few milliseconds."""
+_NOTHING: Mapping[str, Array] = {}
 
 
 class FeatureReader:
@@ -31,8 +36,33 @@ class FeatureReader:
             "candidates": {f.name for f in self._item_features} | {self.schema.item_key},
         }
 
-    def encode(self, query: Query) -> Encoded:
-        """Everything the graph needs for this query; there may be no rows, when every candidate is unknown."""
+    def encode_pieces(self, query: Query) -> Generator[None, None, tuple[Query, Mapping[str, Array]]]:
+        """Encode what many candidates bring, some of it in each step.
+
+        Gives what `encode` then needs: the query with its candidates as columns, and the encoded features.
+        """
+        if query.are_texts or query.candidates is None:
+            return query, _NOTHING
+        ids, columns = self._columns(query.candidates)
+        self._check_count(ids)
+        encoded: dict[str, Array] = {}
+        for name, sent in columns.items():
+            pieces = []
+            for first in range(0, len(sent), _PIECE_ROWS):
+                yield
+                piece = sent[first : first + _PIECE_ROWS]
+                pieces.append(self.catalog.encoder.encode(name, piece, first))
+            encoded[name] = np.concatenate(pieces)
+        if not columns:
+            return query, _NOTHING
+        yield
+        return msgspec.structs.replace(query, candidates={self.schema.item_key: ids, **columns}), encoded
+
+    def encode(self, query: Query, encoded: Mapping[str, Array] = _NOTHING) -> Encoded:
+        """Everything the graph needs for this query; there may be no rows, when every candidate is unknown.
+
+        `encoded`: what the candidates bring, of features for which that is done.
+        """
         request, user_row = self._request_side(query)
         if query.candidates is None:
             return self._whole_catalog(query, request, user_row)
@@ -53,16 +83,23 @@ class FeatureReader:
             unknown = [one for one, kept in zip(ids, ranked, strict=True) if not kept]
             kept = rows[ranked]
         if columns:
-            features = Features(request | self._item_inputs(ids, rows, columns, ranked), len(item_ids))
+            features = Features(
+                request | self._item_inputs(ids, rows, columns, ranked, encoded), len(item_ids)
+            )
         else:  # ids of the catalog and nothing else: the usual case
             features = Features(request, len(item_ids), kept)
         return Encoded(features, item_ids, kept, unknown, unknown_user=user_row < 0)
 
     def _item_inputs(
-        self, ids: Sequence[str], rows: Array, columns: Mapping[str, Sequence[Any]], ranked: Array
+        self,
+        ids: Sequence[str],
+        rows: Array,
+        columns: Mapping[str, Sequence[Any]],
+        ranked: Array,
+        encoded: Mapping[str, Array],
     ) -> dict[str, Array]:
         """Item features of the candidates that are ranked, some of which bring their own."""
-        inputs = {f.name: self._item_values(f, rows, columns) for f in self._item_features}
+        inputs = {f.name: self._item_values(f, rows, columns, encoded) for f in self._item_features}
         key = self.schema.item_key
         if key in inputs:  # the encoder may know an id that the catalog does not have
             strangers = np.flatnonzero(rows < 0).tolist()
@@ -131,8 +168,10 @@ class FeatureReader:
     def _columns_of_objects(self, candidates: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
         key = self.schema.item_key
         # Checked before the columns are built: their number must not grow with what a client invents.
+        allowed = self._allowed["candidates"]
         for one in candidates:
-            self._check_names("candidates", one)
+            if not one.keys() <= allowed:
+                self._check_names("candidates", one)
         names = {name for one in candidates for name in one} - {key}
         columns = {name: [one.get(name) for one in candidates] for name in names}
         return [one.get(key) for one in candidates], columns
@@ -171,7 +210,13 @@ class FeatureReader:
             found |= np.fromiter((value is not None for value in values), dtype=bool, count=count)
         return found
 
-    def _item_values(self, feature: Feature, rows: Array, columns: Mapping[str, Sequence[Any]]) -> Array:
+    def _item_values(
+        self,
+        feature: Feature,
+        rows: Array,
+        columns: Mapping[str, Sequence[Any]],
+        encoded: Mapping[str, Array],
+    ) -> Array:
         """One feature of every candidate: what was sent, else what the catalog has, else the missing value."""
         encoder, name = self.catalog.encoder, feature.name
         values: Array
@@ -183,7 +228,8 @@ class FeatureReader:
         if name in columns:
             sent = columns[name]
             given = np.fromiter((one is not None for one in sent), dtype=bool, count=len(rows))
-            values[given] = encoder.encode(name, sent)[given]
+            found = encoded[name] if name in encoded else encoder.encode(name, sent)
+            values[given] = found[given]
         return values
 
 

@@ -5,7 +5,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from itertools import count
 from typing import Any
 
@@ -65,16 +65,28 @@ def begin(model: LoadedModel, query: Query) -> Begun:
     DeadlineExceeded for a request that would not be scored in time.
     """
     started = time.perf_counter()
+    choice, variant, predicted = _choose(model, query)
+    encoded = variant.reader.encode(query)
+    timing = Timing(encode_ms=(time.perf_counter() - started) * 1e3)
+    return Begun(model, query, choice, variant, encoded, timing, predicted)
+
+
+def begin_in_steps(model: LoadedModel, query: Query) -> Generator[None, None, Begun]:
+    """The same for many candidates that bring features, a few milliseconds in each step; who takes them times them."""
+    choice, variant, predicted = _choose(model, query)
+    query, pieces = yield from variant.reader.encode_pieces(query)
+    encoded = variant.reader.encode(query, pieces)
+    return Begun(model, query, choice, variant, encoded, Timing(), predicted)
+
+
+def _choose(model: LoadedModel, query: Query) -> tuple[Choice, LoadedVariant, float]:
+    """Who answers, and the predicted seconds. Before features are read: what is refused must cost little."""
     rows = _count(model, query)
     model.load.note(rows)
     choice = model.ladder.choose(query.variant, rows, _Pressure(model, rows, query.deadline))
     choice = with_canary(choice, model, query)
     variant = model.variants[choice.variant]
-    # Before the features are read: under overload, most of what is refused must cost little.
-    predicted = model.engine.admission.check(variant.lane, rows, query.deadline)
-    encoded = variant.reader.encode(query)
-    timing = Timing(encode_ms=(time.perf_counter() - started) * 1e3)
-    return Begun(model, query, choice, variant, encoded, timing, predicted)
+    return choice, variant, model.engine.admission.check(variant.lane, rows, query.deadline)
 
 
 def score(one: Begun, done: Callable[[Outcome], None], gone: Callable[[], bool]) -> None:

@@ -1,7 +1,6 @@
 """The short way of hot requests and the ordinary way give the same answers, on real connections."""
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,14 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.e2e.running import running
+from tests.e2e.wire import BODY, ORDINARY, RANK, RECOMMEND, connect, read_answers, request
 from tests.processes import WAIT_SECONDS, Service
 from tests.small_model import NAME, SmallModel
-
-RANK = f"/v1/models/{NAME}/rank"
-RECOMMEND = f"/v1/models/{NAME}/recommend"
-ORDINARY = "?ordinary"
-"""A query makes a request go the ordinary way."""
-BODY = b'{"user": {"user_id": "u1"}, "candidates": ["i1", "i2", "nobody"]}'
 
 
 @pytest.fixture(scope="module")
@@ -34,41 +28,6 @@ def served(small_model: SmallModel, tmp_path_factory: pytest.TempPathFactory) ->
 def client(served: Service) -> Iterator[httpx2.Client]:
     with httpx2.Client(base_url=served.url, timeout=WAIT_SECONDS) as one:
         yield one
-
-
-def connect(served: Service) -> socket.socket:
-    url = httpx2.URL(served.url)
-    return socket.create_connection((url.host, url.port or 80), timeout=WAIT_SECONDS)
-
-
-def request(path: str = RANK, body: bytes = BODY, *headers: str, version: str = "1.1") -> bytes:
-    lines = [f"POST {path} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-def read_answers(connection: socket.socket, count: int) -> list[tuple[int, dict[str, str], Any]]:
-    """So many answers: status, headers and JSON body."""
-    found: list[tuple[int, dict[str, str], Any]] = []
-    data = b""
-    while len(found) < count:
-        while b"\r\n\r\n" not in data:
-            data += _more(connection)
-        head, _, data = data.partition(b"\r\n\r\n")
-        first, *lines = head.decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        length = int(headers["content-length"])
-        while len(data) < length:
-            data += _more(connection)
-        found.append((int(first.split()[1]), headers, json.loads(data[:length])))
-        data = data[length:]
-    assert data == b""
-    return found
-
-
-def _more(connection: socket.socket) -> bytes:
-    received = connection.recv(65536)
-    assert received, "the connection was closed"
-    return received
 
 
 def told(response: httpx2.Response) -> tuple[int, Any]:

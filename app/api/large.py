@@ -1,0 +1,51 @@
+"""Large hot requests, one step after another: what others send in between is read and answered in between.
+
+To decode megabytes of JSON, or to encode what ten thousand candidates bring, holds the event loop for tens of
+milliseconds. Forty such bodies that come together would hold it for seconds. So they stand in a line of their own.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+
+LARGE_BYTES = 128 * 1024
+"""A body of so many bytes stands in line. Ten thousand ids are less, and read in a millisecond or two."""
+DOUBT_SECONDS = 0.02
+"""How long a client that may have left has to show it; it is a round trip."""
+
+Steps = Iterator[None]
+"""The work for one request; every step holds the loop."""
+
+
+class Line:
+    """Whoever came first is served first, one step in two turns of the event loop.
+
+    The turn in between is for what was read after the last step: a small request is answered before the next step.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Steps, Callable[[], bool]]] = deque()
+        self._is_moving = False
+
+    def add(self, steps: Steps, is_doubtful: Callable[[], bool]) -> None:
+        """Put work at the end. While `is_doubtful` says so it is not gone on with, and lets others pass."""
+        self._waiting.append((steps, is_doubtful))
+        if not self._is_moving:
+            self._is_moving = True
+            asyncio.get_running_loop().call_soon(self._let_others)
+
+    def _let_others(self) -> None:
+        asyncio.get_running_loop().call_soon(self._step)
+
+    def _step(self) -> None:
+        steps, is_doubtful = self._waiting.popleft()
+        loop = asyncio.get_running_loop()
+        try:
+            if is_doubtful():
+                loop.call_later(DOUBT_SECONDS, self.add, steps, is_doubtful)
+            elif next(steps, self) is not self:
+                self._waiting.appendleft((steps, is_doubtful))
+        finally:  # a fault of one is the loop's to report, and no reason to keep the others waiting
+            self._is_moving = bool(self._waiting)
+            if self._is_moving:
+                loop.call_soon(self._let_others)
