@@ -71,6 +71,7 @@ def run(running: Running, load: Load, material: Material, *, seed: int) -> Sampl
     requests = [http_request(running.path, running.body(ask), host) for ask in material.asks]
     plan = Plan(order, at_seconds, load.connections, load.seconds)
     samples = uvloop.run(_generate(running.port, requests, plan))
+    samples.asks = order
     if running.server.judged:
         _check(samples, order, running.server, material)
     return samples
