@@ -124,7 +124,7 @@ def shadow(
         float, typer.Option(min=0.01, max=100, help="Of the answers that are sampled.")
     ] = ShadowPlan.percent,
 ) -> None:
-    """30% and 70% of the capacity and three times of it, without a shadow and with one, in turns; 3 minutes."""
+    """30% and 70% of the capacity and three times of it, without a shadow and with one, in turns; 4 minutes."""
     plan = ShadowPlan(rounds=rounds, percent=percent)
     # The first ten of these two have a third in common: a figure that is always near 1 would not pass for the truth.
     proof = Pair(_prepared(LADDER, _STUDENT), BASELINE)

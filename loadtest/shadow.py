@@ -25,7 +25,7 @@ from loadtest.prepare import Prepared
 from loadtest.samples import Samples
 from loadtest.scenarios import MIX
 from loadtest.servers import Running, started
-from loadtest.service import CALIBRATION_SECONDS, Cores, Mix, capacity_of, material_of_all, own_place, service
+from loadtest.service import Cores, Mix, capacity_of, material_of_all, own_place, service
 from loadtest.turns import BESIDE, QUIET, Turns
 
 ENOUGH = 100
@@ -47,13 +47,15 @@ class Pair:
 class ShadowPlan:
     """Which loads, in how many turns."""
 
-    rounds: int = 6
+    rounds: int = 5
     shares: tuple[float, ...] = (0.3, 0.7)
     """Of the capacity; the first is the one that the bar of the latency is about."""
-    requests: int = 1_500
+    requests: int = 1_200
     """Of each turn at a share: a p99 takes a thousand."""
     over: float = 3.0
-    over_seconds: float = 3.0
+    over_seconds: float = 1.5
+    over_pairs: int = 2
+    """Pairs of turns under overload in a round: the bar is a narrow one, and many short turns tell a ratio better."""
     deadline_ms: float = 25.0
     """Of the requests under overload."""
     proof_rate: float = 40.0
@@ -66,9 +68,10 @@ class ShadowPlan:
     """Open before the first request: to open one takes an overloaded server as long as to answer."""
     poll_seconds: float = 0.1
     """How often the worker looks for a new policy, a setting of the service."""
-    pause_seconds: float = 0.5
+    pause_seconds: float = 0.3
     """After each turn, so that none begins in the wake of another."""
-    calibration_seconds: float = CALIBRATION_SECONDS
+    calibration_seconds: float = 1.0
+    """At the beginning of each round: a shared machine changes its speed, and 70% must not become too much."""
 
     @property
     def overload(self) -> str:
@@ -76,11 +79,11 @@ class ShadowPlan:
         return f"{self.over:g}x the capacity, {self.deadline_ms:g} ms"
 
     def loads(self, capacity: float) -> list[Load]:
-        """What is sent in each turn."""
+        """What is sent in each round, by either side."""
         rates = {f"{share:.0%} of the capacity": share * capacity for share in self.shares}
-        seconds = {name: self.requests / rate for name, rate in rates.items()}
-        rates[self.overload], seconds[self.overload] = self.over * capacity, self.over_seconds
-        return [self._load(name, rate, seconds[name]) for name, rate in rates.items()]
+        carried = [self._load(name, rate, self.requests / rate) for name, rate in rates.items()]
+        over = self._load(self.overload, self.over * capacity, self.over_seconds)
+        return carried + [over] * self.over_pairs
 
     def proof(self) -> Load:
         """What is sent where every comparison should come about."""
@@ -97,29 +100,30 @@ def measure_shadow(pair: Pair, proof: Pair, plan: ShadowPlan, cores: Cores) -> d
         proven = {**_named(proof), **scene.reckoned(PROOF)}
         failed = scene.failures()
     with _scene(pair, plan, cores) as scene:
-        scene.set_shadow(beside=False)
-        capacity = capacity_of(scene.running, plan.mix, scene.material, plan.calibration_seconds)
-        loads = plan.loads(capacity)
+        capacities = []
         for number in range(plan.rounds):
             _CONSOLE.print(f"round {number + 1} of {plan.rounds}")
+            capacities.append(scene.capacity())
             # Who is first changes with the round, so that a drift of the machine falls on both.
             sides = (QUIET, BESIDE) if number % 2 == 0 else (BESIDE, QUIET)
-            for load in loads:
+            for pair_number, load in enumerate(plan.loads(capacities[-1])):
                 for side in sides:
-                    scene.turn(side, load, number)
-    turns, shadows = scene.turns, {load.name: scene.reckoned(load.name) for load in loads}
+                    scene.turn(side, load, 100 * number + pair_number)
+    turns = scene.turns
+    loads = turns.loads()
+    shadows = {load: scene.reckoned(load) for load in loads}
     in_time = in_time_ratio(turns, plan.overload)
     figures: list[tuple[Bar, float | None]] = [
-        (SHADOW_P99, turns.between_neighbours(loads[0].name, "p99")),
+        (SHADOW_P99, turns.between_neighbours(loads[0], "p99")),
         (SHADOW_IN_TIME, in_time),
         (SHADOW_FAILURES, failed + scene.failures()),
         (SHADOW_OVERLAP, furthest_overlap([proven, *shadows.values()])),
     ]
-    ratios = {one.name: {p: turns.between_neighbours(one.name, p) for p in ("p50", "p99")} for one in loads}
+    ratios = {load: {p: turns.between_neighbours(load, p) for p in ("p50", "p99")} for load in loads}
     return {
         **_named(pair),
         "plan": asdict(plan),
-        "capacity_per_second": capacity,
+        "capacities_per_second": capacities,
         **turns.as_json(),
         "ratios": ratios,
         "in_time_ratio": in_time,
@@ -154,6 +158,11 @@ class _Scene:
         """Set the policy as an operator would, and wait until the worker has it."""
         shadow = {"variant": self.against, "percent": self.plan.percent} if beside else None
         self.admin.set_policy({"kind": "pinned", "variant": self.admin.variant, "shadow": shadow})
+
+    def capacity(self) -> float:
+        """Of the service as it is now, without the shadow."""
+        self.set_shadow(beside=False)
+        return capacity_of(self.running, self.plan.mix, self.material, self.plan.calibration_seconds)
 
     def turn(self, side: str, load: Load, seed: int) -> None:
         """One load on one side; equal seeds have equal arrivals."""

@@ -1,6 +1,7 @@
 """The shadow's result file in words: what it costs, how much is dropped, and how true its figures are."""
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 from loadtest.bars import failures_of
@@ -24,8 +25,11 @@ def shadow_table(result: Result) -> str:
     percent, ratio = result["plan"]["percent"], result["in_time_ratio"]
     in_time = "not measured" if ratio is None else f"{ratio:.1%}"
     proof = result[PROOF]
-    rate, capacity = result["plan"]["proof_rate"], result["capacity_per_second"]
-    sampling = f"{percent:g}% of the answers are sampled, and the capacity is {capacity:,.0f}/s."
+    rate, capacities = result["plan"]["proof_rate"], result["capacities_per_second"]
+    capacity = f"{median(capacities):,.0f}/s [{min(capacities):,.0f}, {max(capacities):,.0f}]"
+    sampling = (
+        f"{percent:g}% of the answers are sampled. The capacity, found anew in each round, is {capacity}."
+    )
     medians = f"Ratios are medians of those of neighbouring turns; that of answers in time is {in_time}."
     true = "The figures, and beside them those that the load test reckons from both graphs for all answers of a load."
     proven = (

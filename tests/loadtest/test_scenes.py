@@ -110,7 +110,7 @@ def test_a_job_really_runs_beside_the_load(prepared: Prepared) -> None:
 
 def test_a_shadow_is_set_and_what_it_exports_is_held_against_the_graphs(prepared: Prepared) -> None:
     plan = ShadowPlan(
-        rounds=2, requests=60, over_seconds=0.5, proof_requests=60, mix=MIX, connections=16,
+        rounds=2, requests=60, over_seconds=0.3, over_pairs=2, proof_requests=60, mix=MIX, connections=16,
         pause_seconds=0.1, calibration_seconds=0.3,
     )  # fmt: skip
     pair = Pair(prepared, "baseline")
@@ -118,7 +118,7 @@ def test_a_shadow_is_set_and_what_it_exports_is_held_against_the_graphs(prepared
     assert [(turn["side"], turn["load"]) for turn in result["turns"]] == [
         (side, load)
         for sides in (("quiet", "beside"), ("beside", "quiet"))
-        for load in result["shadows"]
+        for load in (*list(result["shadows"])[:2], plan.overload, plan.overload)
         for side in sides
     ]
     for told in (result[PROOF], *result["shadows"].values()):
@@ -129,10 +129,12 @@ def test_a_shadow_is_set_and_what_it_exports_is_held_against_the_graphs(prepared
         assert ("shadow" in turn) == (turn["side"] == "beside")
     proof = result[PROOF]
     assert proof["exported"]["count"] == proof["outcomes"]["compared"] > 0
-    assert proof["off"] == {
-        name: pytest.approx(0.0, abs=0.1)
-        for name in ("overlap_at_10", "kendall_tau", "score_distance", "score_difference")
-    }
+    # A busy machine drops some; means of lists that are all much alike stand on few of them already.
+    for name in ("overlap_at_10", "kendall_tau", "score_distance"):
+        assert proof["off"][name] == pytest.approx(0.0, abs=0.1)
+    if proof["compared_share"] == 1:
+        assert proof["off"]["overlap_at_10"] == pytest.approx(0.0, abs=0.005)
+        assert proof["off"]["score_difference"] == pytest.approx(0.0, abs=0.05)
     assert len(result["bars"]) == 4
     told = shadow_table({**result, "machine": MACHINE})
     assert told.count(f"\n| {plan.overload} |") == 2
