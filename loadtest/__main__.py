@@ -23,11 +23,13 @@ from loadtest.results import write
 from loadtest.scenarios import MIX, ONE_HUNDRED, SHORT, soak
 from loadtest.selfcheck import self_check
 from loadtest.service import Cores
+from loadtest.shadow import Pair, ShadowPlan, measure_shadow
 from loadtest.swaps import SwapPlan, measure_swaps
 
 app = typer.Typer(add_completion=False, help=__doc__)
 _CONSOLE = Console(highlight=False, soft_wrap=True)
 _INT8 = "int8-static"
+_STUDENT = "narrow"
 _DEMO = "movielens"
 _MIXES = {"100": ONE_HUNDRED, "mlperf": MIX}
 
@@ -110,6 +112,23 @@ def recompression(
     """Full load on both cores, quiet and with a recompression beside it, in turns; 3 minutes."""
     plan = RecompressionPlan(rounds=rounds, seconds=seconds)
     _wrote("recompression", measure_recompression(_prepared(model, variant), plan))
+
+
+@app.command()
+def shadow(
+    model: Model = BENCH,
+    variant: Annotated[str, typer.Option(help="The variant that answers.")] = _INT8,
+    against: Annotated[str, typer.Option(help="The shadow.")] = BASELINE,
+    rounds: Rounds = ShadowPlan.rounds,
+    percent: Annotated[
+        float, typer.Option(min=0.01, max=100, help="Of the answers that are sampled.")
+    ] = ShadowPlan.percent,
+) -> None:
+    """30% and 70% of the capacity and three times of it, without a shadow and with one, in turns; 4 minutes."""
+    plan = ShadowPlan(rounds=rounds, percent=percent)
+    # The first ten of these two have a third in common: a figure that is always near 1 would not pass for the truth.
+    proof = Pair(_prepared(LADDER, _STUDENT), BASELINE)
+    _wrote("shadow", measure_shadow(Pair(_prepared(model, variant), against), proof, plan, Cores()))
 
 
 @app.command()

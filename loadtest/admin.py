@@ -14,6 +14,7 @@ from loadtest.alongside import Side, alongside
 KEY = "a-key-for-the-load-test"
 _SWAP_SECONDS = 0.2
 _JOBS_SECONDS = 900.0
+_POLICY_SECONDS = 30.0
 _UNDER_WAY = {"queued", "running"}
 
 
@@ -67,6 +68,18 @@ class Admin:
         loaded = self._ask("/health/ready")["models"][self.model]["loaded"]
         version: str | None = loaded.get(self.variant)
         return version
+
+    def set_policy(self, policy: dict[str, Any]) -> None:
+        """Set the model's policy, every field of it, and wait until the one worker has it.
+
+        Raises TimeoutError when it does not take it up.
+        """
+        self._ask(f"/admin/models/{self.model}/activate", {"policy": policy})
+        deadline = time.monotonic() + _POLICY_SECONDS
+        while not policy.items() <= self._ask(f"/v1/models/{self.model}")["policy"].items():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the policy was not taken up in {_POLICY_SECONDS:.0f} s")
+            time.sleep(0.05)
 
     def equal_versions(self) -> list[str]:
         """Versions that were made of the same inputs as the newest: all of them give the same scores."""

@@ -52,6 +52,13 @@ SWAPS_MEMORY = Bar("hot swaps under load: growth of resident memory", 0.05, "%")
 RECOMPRESSION_P99 = Bar("recompression beside full load on 2 cores: p99 over the quiet p99", 2.0, "x")
 RECOMPRESSION_FAILURES = Bar("recompression beside full load on 2 cores: failed requests", 0)
 
+SHADOW_P99 = Bar("shadow of every answer at 30% of the capacity: p99 over that without", 1.5, "x")
+SHADOW_IN_TIME = Bar(
+    "shadow at three times the capacity: answered in time, of what is without", 0.97, "%", at_least=True
+)
+SHADOW_FAILURES = Bar("shadow: neither answered rightly nor refused under overload", 0)
+SHADOW_OVERLAP = Bar("shadow: exported overlap@10, how far it is from that of the graphs", 0.02)
+
 MEMORY = 1.15
 """Proportional memory of several workers over that of one, with a table of 1 GB."""
 

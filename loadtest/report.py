@@ -18,6 +18,7 @@ from loadtest.peers_report import Result, agreement, peers_plots, peers_table, s
 from loadtest.plots import page
 from loadtest.prepare import BENCH, ROOT
 from loadtest.results import FOLDER, newest
+from loadtest.shadow_report import shadow_table
 from loadtest.turns_report import recompression_table, swaps_table
 
 
@@ -31,6 +32,7 @@ SECTIONS: dict[str, tuple[Callable[[Result], str], Callable[[Result], list[str]]
     "overload": (overload_table, overload_plots),
     "swaps": (swaps_table, _no_plots),
     "recompression": (recompression_table, _no_plots),
+    "shadow": (shadow_table, _no_plots),
     "memory": (memory_table, _no_plots),
     "soak": (ours_table, resident_plots),
     "variants": (demo_variants_table, _no_plots),

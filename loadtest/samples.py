@@ -50,6 +50,8 @@ class Samples:
         self.failed: dict[int, str] = {}
         self.origins: dict[int, tuple[str, str]] = {}
         """Variant and version of answers that name theirs."""
+        self.asks = np.zeros(capacity, dtype=np.int64)
+        """Which ask each request is."""
         self.started = self.ended = 0.0
 
     def begin(self, moment: float) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,26 @@ class Turns:
     def p99_ratio(self, load: str) -> float | None:
         """p99 beside the work over the quiet p99; None where the samples do not carry it."""
         return ratio(self.pooled(load, BESIDE).get("p99"), self.pooled(load, QUIET).get("p99"))
+
+    def neighbours(self, load: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """The quiet turns of a load, each with the turn beside the work that was next to it."""
+        quiet, beside = (
+            [row for row in self.rows if (row["load"], row["side"]) == (load, side)]
+            for side in (QUIET, BESIDE)
+        )
+        return list(zip(quiet, beside, strict=False))
+
+    def between_neighbours(self, load: str, percentile: str) -> float | None:
+        """The median of a percentile's ratios of neighbouring turns, which drift of the machine hardly touches.
+
+        None where the samples of a turn do not carry it.
+        """
+        ratios = [
+            ratio(beside["latency_ms"].get(percentile), quiet["latency_ms"].get(percentile))
+            for quiet, beside in self.neighbours(load)
+        ]
+        known = [one for one in ratios if one is not None]
+        return median(known) if known and len(known) == len(ratios) else None
 
     def failures(self) -> int:
         """Requests without a right answer, of both sides."""

@@ -17,6 +17,8 @@ from loadtest.prepare import Place, Prepared, prepare
 from loadtest.recompression import FULL, RecompressionPlan, measure_recompression
 from loadtest.scenarios import Scenario, failures, resident_growth
 from loadtest.service import Cores
+from loadtest.shadow import PROOF, Pair, ShadowPlan, measure_shadow
+from loadtest.shadow_report import shadow_table
 from loadtest.swaps import SwapPlan, measure_swaps
 from loadtest.turns_report import recompression_table, swaps_table
 
@@ -104,6 +106,39 @@ def test_a_job_really_runs_beside_the_load(prepared: Prepared) -> None:
     assert result["latency_ms"].keys() == {FULL, "open loop, 50%"}
     assert {turn["side"] for turn in result["turns"]} == {"quiet", "beside"}
     assert "a job was running for" in recompression_table({**result, "machine": MACHINE})
+
+
+def test_a_shadow_is_set_and_what_it_exports_is_held_against_the_graphs(prepared: Prepared) -> None:
+    plan = ShadowPlan(
+        rounds=2, requests=60, over_seconds=0.3, over_pairs=2, proof_requests=60, mix=MIX, connections=16,
+        pause_seconds=0.1, calibration_seconds=0.3,
+    )  # fmt: skip
+    pair = Pair(prepared, "baseline")
+    result = measure_shadow(pair, pair, plan, Cores())
+    assert [(turn["side"], turn["load"]) for turn in result["turns"]] == [
+        (side, load)
+        for sides in (("quiet", "beside"), ("beside", "quiet"))
+        for load in (*list(result["shadows"])[:2], plan.overload, plan.overload)
+        for side in sides
+    ]
+    for told in (result[PROOF], *result["shadows"].values()):
+        assert told["sampled"] == told["answers"] == sum(told["outcomes"].values())
+        assert set(told["outcomes"]) <= {"compared", "busy", "full"}
+    for turn in result["turns"]:
+        assert "wrong answer" not in turn["outcomes"]
+        assert ("shadow" in turn) == (turn["side"] == "beside")
+    proof = result[PROOF]
+    assert proof["exported"]["count"] == proof["outcomes"]["compared"] > 0
+    # A busy machine drops some; means of lists that are all much alike stand on few of them already.
+    for name in ("overlap_at_10", "kendall_tau", "score_distance"):
+        assert proof["off"][name] == pytest.approx(0.0, abs=0.1)
+    if proof["compared_share"] == 1:
+        assert proof["off"]["overlap_at_10"] == pytest.approx(0.0, abs=0.005)
+        assert proof["off"]["score_difference"] == pytest.approx(0.0, abs=0.05)
+    assert len(result["bars"]) == 4
+    told = shadow_table({**result, "machine": MACHINE})
+    assert told.count(f"\n| {plan.overload} |") == 2
+    assert "\n| proof | " in told
 
 
 def test_scenarios_with_bars_and_watched_memory(tiny_model: SmallModel, tmp_path: Path) -> None:
