@@ -75,7 +75,7 @@ def run(running: Running, load: Load, material: Material, *, seed: int) -> Sampl
     host = f"127.0.0.1:{running.port}"
     requests = [http_request(running.path, running.body(ask), host) for ask in material.asks]
     samples = uvloop.run(_generate(running.port, requests, plan))
-    samples.asks = order
+    samples.asks = plan.order
     if running.server.judged:
         _check(samples, plan.order, running.server, material)
     return samples
