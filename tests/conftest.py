@@ -1,7 +1,8 @@
 """What all tests share, and the order in which files of tests are run."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
@@ -14,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from tests.loadtest.models import make_tiny_model
+from tests.processes import HELD
 from tests.small_model import SmallModel, made_small_model, make_small_model
 
 # The same examples in every run, and no limit on the time of one: the machine may be busy.
@@ -37,6 +39,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, in their order; the others stay as they are."""
     places = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONG)))
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads for requests that are held."""
+    with ThreadPoolExecutor(HELD) as threads:
+        yield threads
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ SMALL_SERVICE = (sys.executable, str(PROGRAMS / "small_service.py"))
 REAL_SERVICE = (sys.executable, "-m", "app.cli.main", "serve")
 # Only what is broken lasts that long: the machine may be slow, and shared with others.
 WAIT_SECONDS = 240.0
+HELD = 6
 
 
 def eventually(check: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> Any:
@@ -157,3 +159,10 @@ def service(
                 os.kill(pid, signal.SIGKILL)
         process.wait(WAIT_SECONDS)
         process.stdout.close()
+
+
+def hold(running: Service, pool: ThreadPoolExecutor) -> list[Future[str]]:
+    """Requests that are under way, each inside its route, until the file `release` appears."""
+    held = [pool.submit(running.get, f"/hold/{number}") for number in range(HELD)]
+    eventually(lambda: len(list(running.folder.glob("held-*"))) == HELD, "all requests under way")
+    return held

@@ -2,28 +2,10 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
-from tests.processes import Service, alive, children_of, eventually, service
-
-HELD = 4
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(HELD) as threads:
-        yield threads
-
-
-def hold(running: Service, pool: ThreadPoolExecutor) -> list[Future[str]]:
-    """Requests that are under way, until the file `release` appears."""
-    held = [pool.submit(running.get, f"/hold/{number}") for number in range(HELD)]
-    eventually(lambda: len(list(running.folder.glob("held-*"))) == HELD, "all requests under way")
-    return held
+from tests.processes import HELD, Service, alive, children_of, eventually, hold, service
 
 
 def family(running: Service) -> tuple[int, list[int]]:
