@@ -7,7 +7,7 @@ from typing import Any
 from loadtest.bars_report import own_bars
 from loadtest.peers_report import EMPTY, closed_loads, machine_line, rates
 from loadtest.plots import curves
-from loadtest.scenarios import MIX_AT_70
+from loadtest.scenarios import LARGE_AND_SMALL, MIX_AT_70
 
 Result = dict[str, Any]
 ENOUGH = 2.0
@@ -32,7 +32,9 @@ def ours_table(result: Result) -> str:
         cells = [name, one["what"], f"{one['requests']:,}", f"{one['throughput']:.0f}", *shown]
         cells += [failures or "none", beside or "-", f"{memory:.0f}", f"{one['probe_ms_after']:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, *_ideal_lines(result), *_resident_lines(result), *_cold_lines(result)])
+    return "\n".join(
+        [*lines, *_ideal_lines(result), *_size_lines(result), *_resident_lines(result), *_cold_lines(result)]
+    )
 
 
 def resident_plots(result: Result) -> list[str]:
@@ -72,6 +74,17 @@ def _ideal_lines(result: Result) -> list[str]:
                 f"p99 {ideal['p99']:.2f} ms, {ideal['p99'] / ideal['p50']:.2f}x."
             )
     return found
+
+
+def _size_lines(result: Result) -> list[str]:
+    """Whether small requests wait for large ones."""
+    by_count = result["scenarios"].get(LARGE_AND_SMALL, {}).get("latency_ms_by_candidates", {})
+    return [
+        f"\n{LARGE_AND_SMALL}: {int(count):,} candidates take "
+        + ", ".join(f"{p} {ms:.2f} ms" for p, ms in latency.items())
+        + "."
+        for count, latency in by_count.items()
+    ]
 
 
 def _resident_lines(result: Result) -> list[str]:

@@ -20,7 +20,7 @@ from loadtest.peers.ours import SERVER
 from loadtest.peers.ranker import Ranker
 from loadtest.prepare import Prepared
 from loadtest.resident import growth, watched
-from loadtest.samples import Samples
+from loadtest.samples import Samples, percentiles_ms
 from loadtest.scenarios import ONE_HUNDRED, Scenario, counts_of
 from loadtest.servers import Running, ask_once, started
 from loadtest.service import Cores, capacity_of, own_place, service
@@ -97,12 +97,20 @@ def _measured(
         "what": scenario.what,
         "capacity_per_second": capacity,
         **as_json(samples),
+        "latency_ms_by_candidates": _by_candidates(samples, material),
         "memory_before": before,
         "memory_after": running.memory(),
         "beside": _told(notes, samples),
         **watched_memory,
         "probe_ms_after": _probe(running, material.asks[0]),
     }
+
+
+def _by_candidates(samples: Samples, material: Material) -> dict[int, dict[str, float]]:
+    """Latencies of right answers by how many candidates were asked about."""
+    counts, took = np.array([len(ask.candidates) for ask in material.asks])[samples.asks], samples.took_ms()
+    right = samples.right()
+    return {int(count): percentiles_ms(took[right & (counts == count)]) for count in np.unique(counts[right])}
 
 
 def _ideal(scenario: Scenario, capacities: Mapping[Mix, float], material: Material) -> dict[str, float]:

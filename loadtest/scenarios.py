@@ -10,7 +10,8 @@ from loadtest.measure import Load
 # Twentieths of the candidate counts of MLPerf's recommendation benchmark: mean 270.
 MIX = ((100, 2.0), (200, 12.0), (300, 2.0), (400, 1.0), (500, 1.0), (600, 1.0), (700, 1.0))
 TAIL = ((50, 600.0), (200, 250.0), (500, 100.0), (1000, 35.0), (2000, 10.0), (5000, 5.0))
-MIX_AT_70 = "mix at 70%"
+HERD = ((100, 4.0), (5000, 1.0))
+MIX_AT_70, LARGE_AND_SMALL = "mix at 70%", "100 and 5,000 candidates"
 ONE_HUNDRED = ((100, 1.0),)
 ONE_THOUSAND = ((1000, 1.0),)
 
@@ -84,6 +85,7 @@ SHORT = (
         bars=((MIX_TAIL, p99_over_p50),),
     ),
     Scenario("heavy tail", "50 to 5,000 candidates, mean 210", TAIL, ((0.5, 10),)),
+    Scenario(LARGE_AND_SMALL, "80% of the capacity, nearly all of it for the large ones", HERD, ((0.8, 15),)),
     Scenario("ramp", "from 10% to 90% of the capacity", MIX, tuple((0.1 * step, 2) for step in range(1, 10))),
     Scenario("spike", "20%, then 150% for two seconds, then 20%", MIX, ((0.2, 4), (1.5, 2), (0.2, 6))),
     Scenario("overload", "three times the capacity", MIX, ((3.0, 6),)),

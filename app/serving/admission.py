@@ -40,7 +40,7 @@ class Admission:
         """Predicted seconds until the answer to a request of so many rows, from now on; right on the average."""
         cost = lane.cost.seconds(rows)
         batcher = self._batcher
-        wait = batcher.wait_seconds(cost) + batcher.depth * self.request_seconds
+        wait = batcher.wait_seconds(lane, rows) + batcher.depth * self.request_seconds
         return self._error * (wait_margin * wait + cost + self.request_seconds)
 
     def seconds_alone(self, lane: Lane, rows: int) -> float:

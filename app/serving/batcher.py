@@ -1,8 +1,8 @@
-"""The one queue of a worker, before all of its sessions: first in, first out, in turns of bounded length.
+"""The queue of a worker, before all of its sessions: first in, first out, in turns of bounded length.
 
 A turn takes the request that has waited longest. Others for the same graph join its run while that makes the run
-cheaper for each row; a request of many rows is cut, and goes to the end of the queue after each turn, so that it does
-not hold up the small ones. Work that is late, or whose client has left, is dropped before it is computed.
+cheaper for each row; a request of many rows is cut, and has a line of its own (see lines.py), so that it does not hold
+up the small ones. Work that is late, or whose client has left, is dropped before it is computed.
 
 Every request is told how it ended exactly once, whatever the session does: a run of several requests that fails is run
 again one by one, so that only the request that breaks it fails.
@@ -11,7 +11,6 @@ again one by one, so that only the request that breaks it fails.
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 
@@ -20,13 +19,11 @@ import numpy as np
 from app.encoding import Array
 from app.errors import NotReady
 from app.serving.lane import Lane, Part
+from app.serving.lines import Lines
 from app.serving.waiting import ClientGone, Scored, Waiting
 
 _LOG = logging.getLogger(__name__)
 
-TURN_SECONDS = 0.005
-"""How long one request may have a worker to itself while others wait."""
-_LOOK_AHEAD = 64
 _LAG_STEP = 0.1
 
 
@@ -39,13 +36,11 @@ class Batcher:
     def __init__(self, executor: Executor, inline_seconds: float = 0.0) -> None:
         self._executor = executor
         self._inline_seconds = inline_seconds
-        self._queue: deque[Waiting] = deque()
+        self._queue = Lines()
         self._running: list[Waiting] = []
         self._busy = False
         self._closed = False
         self._busy_until = 0.0
-        self._long_seconds = 0.0
-        self._short_seconds = 0.0
         self._left_at = 0.0
         self._held_seconds = 0.0
         self.lag_seconds = 0.0
@@ -61,53 +56,35 @@ class Batcher:
         """Whether nothing waits and nothing runs."""
         return not self._busy
 
-    def wait_seconds(self, seconds: float) -> float:
-        """How long a request that costs so many seconds would wait before the last of its turns, if it came now."""
-        left = max(0.0, self._busy_until - time.perf_counter())
-        # One that needs a single turn waits for one turn of each before it; a longer one waits for nearly all.
-        return left + (self._short_seconds if seconds <= TURN_SECONDS else self._long_seconds)
+    def wait_seconds(self, lane: Lane, rows: int) -> float:
+        """How long a request of so many rows would wait before the last of its turns, if it came now."""
+        return max(0.0, self._busy_until - time.perf_counter()) + self._queue.wait_seconds(lane, rows)
 
     def submit(self, one: Waiting) -> None:
         """Put a request at the end of the queue."""
         if self._closed:
             one.tell(NotReady("the service is ending"))
             return
-        self._append(one)
+        self._queue.append(one)
         if not self._busy:
             self._busy = True
             asyncio.get_running_loop().call_soon(self._turn)
 
     def forget_gone(self) -> None:
         """Give the places of clients that have left to others."""
-        waiting = list(self._queue)
-        self._queue.clear()
-        self._long_seconds = self._short_seconds = 0.0
-        for one in waiting:
+        for one in self._queue.clear():
             if one.gone():
                 one.tell(ClientGone())
             else:
-                self._append(one)
+                self._queue.append(one)
 
     def close(self) -> None:
         """Tell whoever still waits that the service ends; nothing is taken any more."""
         self._closed = True
-        waiting = [*self._queue, *self._running]
-        self._queue.clear()
+        waiting = [*self._queue.clear(), *self._running]
         self._running = []
         for one in waiting:
             one.tell(NotReady("the service is ending"))
-
-    def _append(self, one: Waiting) -> None:
-        self._queue.append(one)
-        self._long_seconds += one.seconds
-        self._short_seconds += min(one.seconds, TURN_SECONDS)
-
-    def _took(self, one: Waiting) -> None:
-        if self._queue:
-            self._long_seconds -= one.seconds
-            self._short_seconds -= min(one.seconds, TURN_SECONDS)
-        else:  # no error of rounding outlives an empty queue
-            self._long_seconds = self._short_seconds = 0.0
 
     def _turn(self) -> None:
         """One run: here if it is quick, else in the thread."""
@@ -119,7 +96,7 @@ class Batcher:
             return
         lane = taken[0].lane
         # A request that has others with it is whole; one alone may be cut.
-        within = max(lane.cost.rows_within(TURN_SECONDS), lane.run_rows)
+        within = lane.turn_rows()
         parts = [(one.features, one.next_row, one.next_row + min(one.rows_left, within)) for one in taken]
         rows = sum(stop - start for _, start, stop in parts)
         expected = lane.cost.seconds(rows)
@@ -144,41 +121,33 @@ class Batcher:
         """The next request that is worth a run, and those that gain by sharing it."""
         queue, now = self._queue, time.perf_counter()
         while queue:
-            first = queue.popleft()
-            self._took(first)
+            first = queue.take()
             # While others wait, what would be late is not begun.
             if first.is_worth_it(now, first.seconds if queue else 0.0):
                 break
         else:
             return []
-        rows, most = first.rows_left, first.lane.run_rows
-        if rows >= most or not queue:
+        room = first.lane.run_rows - first.rows_left
+        if room <= 0 or not queue:
             return [first]
-        return [first, *self._joining(first, most - rows, now)]
+        return [first, *self._joining(first, room, now)]
 
     def _joining(self, first: Waiting, room: int, now: float) -> list[Waiting]:
         """Whole requests for the same graph whose rows fit, in order; none makes the run too late for another."""
+        cost, rows, earliest = first.lane.cost, first.rows_left, first.deadline
+
+        def fits(one: Waiting) -> bool:
+            if one.rows_left > room:
+                return False
+            return now + cost.seconds(rows + one.rows_left) <= min(earliest, one.deadline)
+
         joined: list[Waiting] = []
-        skipped: list[Waiting] = []
-        lane, rows, earliest = first.lane, first.rows_left, first.deadline
-        while self._queue and len(joined) + len(skipped) < _LOOK_AHEAD:
-            one = self._queue[0]
-            if one.lane is not lane:
-                skipped.append(self._queue.popleft())
-                continue
+        for one in self._queue.take_others(first.lane, fits):
             earliest = min(earliest, one.deadline)
-            if one.rows_left > room or now + lane.cost.seconds(rows + one.rows_left) > earliest:
-                break
-            self._queue.popleft()
-            self._took(one)
             if one.is_worth_it(now):
                 joined.append(one)
                 room -= one.rows_left
                 rows += one.rows_left
-        if skipped:
-            self._queue.extendleft(reversed(skipped))
-            self._long_seconds = sum(one.seconds for one in self._queue)
-            self._short_seconds = sum(min(one.seconds, TURN_SECONDS) for one in self._queue)
         return joined
 
     def _ran(self, taken: list[Waiting], found: "Future[tuple[list[Array | Exception], float]]") -> None:
@@ -217,7 +186,7 @@ class Batcher:
         one.pieces.append(outcome)
         if one.rows_left:
             one.seconds = one.lane.cost.seconds(one.rows_left)
-            self._append(one)
+            self._queue.append(one)
             return
         scores = one.pieces[0] if len(one.pieces) == 1 else np.concatenate(one.pieces)
         waited = time.perf_counter() - one.since - one.infer_seconds

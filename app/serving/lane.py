@@ -14,6 +14,8 @@ from app.serving.costs import RunCost
 from app.serving.query import Features
 from app.serving.session import Scoring
 
+TURN_SECONDS = 0.005
+"""How long one request may have a worker to itself while others wait."""
 SIZES = (1, 8, 64, 128, 256, 512, 1024)
 """Row counts that are timed."""
 _ENOUGH_SECONDS = 0.02
@@ -41,6 +43,10 @@ class Lane:
         """When its last run ended, on the clock of time.perf_counter()."""
         self.recent_rows: deque[int] = deque(maxlen=_REMEMBERED_RUNS)
         """Sizes of its last runs."""
+
+    def turn_rows(self) -> int:
+        """The most rows of one request that are run in one turn."""
+        return max(self.cost.rows_within(TURN_SECONDS), self.run_rows)
 
     def run(self, parts: Sequence[Part]) -> list[Array]:
         """Scores, float32 [rows], of each part. Raises what the session raises."""

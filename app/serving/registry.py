@@ -15,7 +15,8 @@ from app.errors import ArtifactCorrupt, NotReady, UnknownModel
 from app.machine import give_back, usable_cores
 from app.model_card import BASELINE, model_names
 from app.serving.admission import Admission
-from app.serving.batcher import TURN_SECONDS, Batcher
+from app.serving.batcher import Batcher
+from app.serving.lane import TURN_SECONDS
 from app.serving.loaded import Engine, LoadedModel, Loader
 from app.serving.loading import loading_thread
 from app.serving.metrics import Metrics

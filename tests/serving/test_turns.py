@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import pytest
-from app.serving.lane import Lane
+from app.serving.lane import TURN_SECONDS, Lane
 
 from tests.serving.held import Bench, HeldSession, Steady, outcomes, play
 
@@ -17,7 +17,7 @@ def executor() -> Iterator[ThreadPoolExecutor]:
         yield one
 
 
-def test_a_large_request_lets_small_ones_pass_between_its_turns(executor: Executor) -> None:
+def test_a_large_request_lets_small_ones_pass(executor: Executor) -> None:
     async def scene() -> None:
         # A run takes 5 ms and a row another, so that a turn has no more rows than a run.
         bench = Bench(executor, run_rows=4, row_seconds=0.005)
@@ -28,16 +28,62 @@ def test_a_large_request_lets_small_ones_pass_between_its_turns(executor: Execut
         found = await outcomes(first, large, *small)
         assert found == [[-1.0], [1.0] * 12, [2.0, 2.0], [3.0]]
         sizes = [(run[0], len(run)) for run in bench.session.runs]
-        assert sizes[:2] == [(-1.0, 1), (1.0, 4)], "one turn of the large one"
-        assert sizes[2] == (2.0, 3), "then those that came after it, together"
-        assert sizes[3:] == [(1.0, 4), (1.0, 4)]
+        assert sizes[:2] == [(-1.0, 1), (2.0, 3)], "those that came after it, together"
+        assert sizes[2:] == [(1.0, 4)] * 3
+
+    play(scene)
+
+
+def test_many_large_requests_hold_no_small_one_up_and_take_turns(executor: Executor) -> None:
+    async def scene() -> None:
+        bench = Bench(executor, run_rows=4, row_seconds=0.005)
+        first = await bench.occupied()
+        large = [await bench.send(*[float(number)] * 12) for number in (10, 20, 30)]
+        small = await bench.send(1.0)
+        bench.session.go.set()
+        assert await outcomes(first, *large, small) == [[-1.0], [10.0] * 12, [20.0] * 12, [30.0] * 12, [1.0]]
+        order = [run[0] for run in bench.session.runs[1:]]
+        # What is left after two turns is small.
+        assert order == [1.0, 10.0, 20.0, 30.0, 10.0, 10.0, 20.0, 20.0, 30.0, 30.0]
+
+    play(scene)
+
+
+def test_a_large_request_has_a_turn_for_each_turn_of_small_ones(executor: Executor) -> None:
+    async def scene() -> None:
+        bench = Bench(executor, run_rows=2, row_seconds=0.005)
+        first = await bench.occupied()
+        large = await bench.send(*[9.0] * 6)
+        small = [await bench.send(1.0, 1.0) for _ in range(4)]
+        bench.session.go.set()
+        assert await outcomes(first, large, *small) == [[-1.0], [9.0] * 6, *[[1.0, 1.0]] * 4]
+        # Two rows take 15 ms, more than a turn. The last two of the large one are small enough for the other line.
+        assert [run[0] for run in bench.session.runs[1:]] == [1.0, 9.0, 1.0, 9.0, 1.0, 1.0, 9.0]
+
+    play(scene)
+
+
+def test_the_wait_of_a_small_request_has_few_turns_of_large_ones_in_it(executor: Executor) -> None:
+    async def scene() -> None:
+        bench = Bench(executor, run_rows=2, row_seconds=0.005)
+        first = await bench.occupied()
+        large = [await bench.send(*[9.0] * 100) for _ in range(5)]
+        alone = bench.batcher.wait_seconds(bench.lane, 1)
+        assert alone <= 0.01, "what runs now"
+        small = [await bench.send(1.0) for _ in range(3)]  # 10 ms each
+        behind = bench.batcher.wait_seconds(bench.lane, 1)
+        assert 0.03 + 6 * TURN_SECONDS <= behind <= 0.03 + 6 * TURN_SECONDS + 0.01
+        # A large one waits for all of it: 5 of half a second and 5 ms each.
+        assert bench.batcher.wait_seconds(bench.lane, 3) >= 5 * 0.505 + 0.03
+        bench.session.go.set()
+        await outcomes(first, *large, *small)
 
     play(scene)
 
 
 def test_a_request_does_not_join_a_run_that_would_make_another_late(executor: Executor) -> None:
     async def scene() -> None:
-        bench = Bench(executor, row_seconds=0.01)
+        bench = Bench(executor, run_rows=10_000, row_seconds=0.01)
         first = await bench.occupied()
         near = time.perf_counter() + 30
         others = [
@@ -75,15 +121,15 @@ def test_the_wait_is_the_sum_of_what_is_before(executor: Executor) -> None:
     async def scene() -> None:
         bench = Bench(executor)  # every run is thought to take 5 ms
         assert bench.batcher.idle
-        assert bench.batcher.wait_seconds(0.005) == 0
+        assert bench.batcher.wait_seconds(bench.lane, 1) == 0
         first = await bench.occupied()
         others = [await bench.send(float(n)) for n in range(4)]
         assert not bench.batcher.idle
-        assert 0.020 <= bench.batcher.wait_seconds(0.005) <= 0.025
+        assert 0.020 <= bench.batcher.wait_seconds(bench.lane, 1) <= 0.025
         bench.session.go.set()
         await outcomes(first, *others)
         await asyncio.sleep(0)
         assert bench.batcher.idle
-        assert bench.batcher.wait_seconds(0.005) <= 0.005
+        assert bench.batcher.wait_seconds(bench.lane, 1) <= 0.005
 
     play(scene)
