@@ -143,9 +143,25 @@ def check_table(result: Result, fastest_measured: dict[str, float]) -> str:
             "",
             f"At {count} candidates the generator can send {times:.1f}x the fastest rate measured: {verdict}.",
         ]
+    lines += _stall_lines(result)
     lines += ["", "| Planted fault | Seen |", "|---|---|"]
     lines += [f"| {fault} | {one['seen'] or 'nothing'} |" for fault, one in result["faults"].items()]
     return "\n".join(lines)
+
+
+def _stall_lines(result: Result) -> list[str]:
+    """How long the machine itself stands still: the least that a longest latency can be."""
+    if "stalls" not in result:
+        return []
+    seconds, stalls = result["stalls"]["seconds"], result["stalls"]["ms"]
+    longest = ", ".join(f"{one:.1f}" for one in stalls[:5]) or "none"
+    told = (
+        f"In {seconds:g} s with nothing to run, the servers' core stood still {len(stalls)} times for half a "
+    )
+    return [
+        "",
+        f"{told}millisecond or more; the longest, in ms: {longest}. No latency can be told apart from these.",
+    ]
 
 
 def generators_table(result: Result) -> str:

@@ -10,6 +10,7 @@ from loadtest.measure import Load, Material, as_json, run
 from loadtest.peers.ranker import Ranker
 from loadtest.prepare import Prepared
 from loadtest.servers import Server, started
+from loadtest.speed import stalls_ms
 from loadtest.yardsticks import FAULTS, empty_route, stand_in
 
 _FAULT_RATE = 400.0
@@ -19,9 +20,16 @@ _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def self_check(
-    prepared: Prepared, bench: Bench, *, rate_seconds: float = 3.0, fault_seconds: float = 6.0
+    prepared: Prepared,
+    bench: Bench,
+    *,
+    rate_seconds: float = 3.0,
+    fault_seconds: float = 6.0,
+    still_seconds: float = 60.0,
 ) -> dict[str, Any]:
-    """The generator against a server without work, and against each planted fault."""
+    """The machine with nothing to do; the generator against a server without work, and against each planted fault."""
+    _CONSOLE.print("stalls of the servers' core while nothing runs")
+    stalls = {"seconds": still_seconds, "ms": stalls_ms(bench.server_core, still_seconds)}
     material = material_of(Ranker(str(prepared.folder)), bench.counts, bench.seed)
     rates = {}
     for server in (stand_in(material, prepared), empty_route()):
@@ -34,7 +42,7 @@ def self_check(
         with started(server, prepared, material.asks[0], bench.server_core) as running:
             samples = run(running, Load(fault, rates=((_FAULT_RATE, fault_seconds),)), material, seed=0)
         faults[fault] = {**as_json(samples), "seen": seen(as_json(samples))}
-    return {"variant": prepared.variant, "rates": rates, "faults": faults}
+    return {"variant": prepared.variant, "rates": rates, "faults": faults, "stalls": stalls}
 
 
 def _rates(server: Server, prepared: Prepared, material: Material, bench: Bench) -> dict[str, float]:

@@ -11,6 +11,7 @@ import numpy as np
 
 STEADY_WITHIN = 0.10
 _SECONDS = 0.02
+_STALL_SECONDS = 0.0005
 _STEPS = 2_000
 _VALUES = np.linspace(0.5, 1.5, 20_000, dtype=np.float32)
 
@@ -28,6 +29,25 @@ def speed_of(core: int) -> float:
             _work()
             done += 1
         return done / spent
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def stalls_ms(core: int, seconds: float) -> list[float]:
+    """How long that core stood still, each time for half a millisecond or more, the longest first.
+
+    It does nothing meanwhile but look at the clock, and nothing else should run there.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        now, found = time.perf_counter(), []
+        end = now + seconds
+        while now < end:
+            last, now = now, time.perf_counter()
+            if now - last >= _STALL_SECONDS:
+                found.append((now - last) * 1e3)
+        return sorted(found, reverse=True)
     finally:
         os.sched_setaffinity(0, before)
 

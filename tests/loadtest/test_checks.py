@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from loadtest.ours_report import check_table
 from loadtest.peers_report import agreement, peers_plots, peers_table, rates, ratios, short_table
 from loadtest.plots import page
 from loadtest.servers import known_peers
+from loadtest.speed import stalls_ms
 
 ROOT = Path(__file__).parent.parent.parent
 SCORES = {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.1}
@@ -155,6 +157,22 @@ def test_the_report_says_when_the_generator_is_the_limit(reached: float, verdict
     )
     assert verdict in table
     assert "| none | nothing |" in table
+
+
+def test_the_report_tells_how_long_the_machine_stood_still() -> None:
+    result = {"machine": a_result()["machine"], "rates": {"null server": {"100": 1.0}}, "faults": {}}
+    stalls = {"seconds": 60.0, "ms": [40.62, 10.5, 0.6]}
+    told = check_table({**result, "stalls": stalls}, {})
+    assert "In 60 s with nothing to run, the servers' core stood still 3 times" in told
+    assert "40.6, 10.5, 0.6" in told
+
+
+def test_a_core_that_is_looked_at_is_left_as_it_was() -> None:
+    before = os.sched_getaffinity(0)
+    found = stalls_ms(min(before), 0.05)
+    assert os.sched_getaffinity(0) == before
+    assert all(one >= 0.5 for one in found)
+    assert found == sorted(found, reverse=True)
 
 
 def test_the_page_is_complete_and_needs_nothing_else() -> None:

@@ -40,7 +40,7 @@ def cores() -> Iterator[None]:
 
 
 def test_every_planted_fault_is_seen_and_named(prepared: Prepared) -> None:
-    found = self_check(prepared, BENCH, rate_seconds=0.2, fault_seconds=2.5)
+    found = self_check(prepared, BENCH, rate_seconds=0.2, fault_seconds=2.5, still_seconds=0.2)
     seen = {fault: one["seen"] or "" for fault, one in found["faults"].items()}
     assert "of the requests" not in seen["none"]
     assert "stalls" in seen["stall"]
