@@ -155,9 +155,7 @@ def _stall_lines(result: Result) -> list[str]:
         return []
     seconds, stalls = result["stalls"]["seconds"], result["stalls"]["ms"]
     longest = ", ".join(f"{one:.1f}" for one in stalls[:5]) or "none"
-    told = (
-        f"In {seconds:g} s with nothing to run, the servers' core stood still {len(stalls)} times for half a "
-    )
+    told = f"In {seconds:g} s without a server, the servers' core stood still {len(stalls)} times for half a "
     return [
         "",
         f"{told}millisecond or more; the longest, in ms: {longest}. No latency can be told apart from these.",

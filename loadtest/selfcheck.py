@@ -10,7 +10,7 @@ from loadtest.measure import Load, Material, as_json, run
 from loadtest.peers.ranker import Ranker
 from loadtest.prepare import Prepared
 from loadtest.servers import Server, started
-from loadtest.speed import stalls_ms
+from loadtest.speed import busy, stalls_ms
 from loadtest.yardsticks import FAULTS, empty_route, stand_in
 
 _FAULT_RATE = 400.0
@@ -27,9 +27,10 @@ def self_check(
     fault_seconds: float = 6.0,
     still_seconds: float = 60.0,
 ) -> dict[str, Any]:
-    """The machine with nothing to do; the generator against a server without work, and against each planted fault."""
-    _CONSOLE.print("stalls of the servers' core while nothing runs")
-    stalls = {"seconds": still_seconds, "ms": stalls_ms(bench.server_core, still_seconds)}
+    """The machine without a server; the generator against a server without work, and against each planted fault."""
+    _CONSOLE.print("stalls of the servers' core while no server runs")
+    with busy(bench.client_core):
+        stalls = {"seconds": still_seconds, "ms": stalls_ms(bench.server_core, still_seconds)}
     material = material_of(Ranker(str(prepared.folder)), bench.counts, bench.seed)
     rates = {}
     for server in (stand_in(material, prepared), empty_route()):

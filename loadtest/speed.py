@@ -5,7 +5,11 @@ with no sign of it in the statistics of the kernel.
 """
 
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -31,6 +35,18 @@ def speed_of(core: int) -> float:
         return done / spent
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def busy(core: int) -> Iterator[None]:
+    """That core has something to do meanwhile, as it has in a load test: the host may grant less time to both then."""
+    with subprocess.Popen(
+        (sys.executable, "-c", f"import os; os.sched_setaffinity(0, {{{core}}})\nwhile True: pass")
+    ) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def stalls_ms(core: int, seconds: float) -> list[float]:

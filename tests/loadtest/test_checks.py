@@ -163,7 +163,7 @@ def test_the_report_tells_how_long_the_machine_stood_still() -> None:
     result = {"machine": a_result()["machine"], "rates": {"null server": {"100": 1.0}}, "faults": {}}
     stalls = {"seconds": 60.0, "ms": [40.62, 10.5, 0.6]}
     told = check_table({**result, "stalls": stalls}, {})
-    assert "In 60 s with nothing to run, the servers' core stood still 3 times" in told
+    assert "In 60 s without a server, the servers' core stood still 3 times" in told
     assert "40.6, 10.5, 0.6" in told
 
 
