@@ -11,6 +11,8 @@ from app.model_card import VARIANT_NAME
 
 _VARIANT = re.compile(VARIANT_NAME)
 MAX_HISTORY = 10
+MAX_BYTES = 4 * 1024 * 1024
+"""Of `active.json`: many times what it takes, and no more than a worker can read at every look at the store."""
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 
@@ -30,7 +32,7 @@ class Shadow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 # What has its default is left out of active.json, so that an earlier release reads a state that needs nothing newer.
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How `auto` chooses: `ladder` takes the cheapest variant that passed, `pinned` always takes `variant`.
+    """How `auto` chooses: `ladder` takes the best variant that can keep the deadline, `pinned` always `variant`.
 
     Either way a canary may answer its share instead, and a shadow may score its share as well.
     """
@@ -97,8 +99,11 @@ class Active(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def read_active(content: bytes) -> Active:
     """What `active.json` holds. Raises msgspec.MsgspecError, UnicodeDecodeError, RecursionError.
 
-    Names become paths: what could not be the name of a folder in the store is refused like any other damage.
+    Names become paths: what could not be the name of a folder in the store is refused like any other damage. So is a
+    state without versions, which is never written: `{}` must not take away what serves.
     """
+    if len(content) > MAX_BYTES:
+        raise msgspec.ValidationError(f"it has more than {MAX_BYTES:,} bytes")
     active = msgspec.json.decode(content, type=Active)
     for state in (active.state, *active.history):
         for variant, version in state.versions.items():
@@ -106,4 +111,6 @@ def read_active(content: bytes) -> Active:
                 raise msgspec.ValidationError(
                     f"{variant[:100]!r}: {version[:100]!r} is not a version of a variant"
                 )
+    if not all(state.versions for state in (active.state, *active.history)):
+        raise msgspec.ValidationError("a state in it names no version of any variant")
     return active

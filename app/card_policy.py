@@ -14,10 +14,10 @@ def to_serve(policy: written.Policy) -> Policy:
     return msgspec.convert(policy.model_dump(), Policy)
 
 
-def as_written(policy: Policy) -> written.Policy:
-    """The policy of an active state, unchecked: whatever serves must be shown."""
+def as_shown(policy: Policy) -> written.ShownPolicy:
+    """The policy of an active state, unchecked: parts of a card's that are left out may leave what nobody may write."""
     canary, shadow = policy.canary, policy.shadow
-    return written.Policy.model_construct(
+    return written.ShownPolicy.model_construct(
         kind=policy.kind,
         variant=policy.variant,
         canary=written.Canary.model_construct(**msgspec.structs.asdict(canary)) if canary else None,

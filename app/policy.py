@@ -32,11 +32,12 @@ class Shadow(_Table):
     )
 
 
-class Policy(_Table):
-    """How `auto` chooses."""
+class ShownPolicy(_Table):
+    """How `auto` chooses, as it is shown: whatever serves, even what a person may not write."""
 
     kind: Literal["ladder", "pinned"] = Field(
-        description="`ladder`: the fastest variant that passed the gate. `pinned`: always `variant`."
+        description="`ladder`: the best variant that passed the gate and can keep the deadline. "
+        "`pinned`: always `variant`."
     )
     variant: str | None = Field(
         default=None, description="The pinned variant; goes with the kind `pinned`, and only with it."
@@ -45,6 +46,10 @@ class Policy(_Table):
     shadow: Shadow | None = Field(
         default=None, description="A variant that some answers are compared with, as Prometheus metrics."
     )
+
+
+class Policy(ShownPolicy):
+    """How `auto` chooses, as people write it."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -14,12 +14,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from app.active import Active, State, read_active
+from app.active import MAX_BYTES, Active, State, read_active
 from app.artifact import (
     MANIFEST_FILE,
     UNREADABLE,
@@ -54,8 +55,8 @@ class ArtifactStore:
         return self.root / model / variant / version
 
     def models(self) -> list[str]:
-        """Models with at least one active version."""
-        return sorted(path.parent.name for path in self.root.glob(f"*/{ACTIVE_FILE}"))
+        """Models that have an active state, damaged or not: a link that leads nowhere is damage, too."""
+        return sorted(folder.name for folder in self.root.glob("*") if _is_there(folder / ACTIVE_FILE))
 
     def variants(self, model: str) -> list[str]:
         """Variants of the model with at least one published version."""
@@ -78,8 +79,9 @@ class ArtifactStore:
 
     def manifest(self, model: str, variant: str, version: str) -> Manifest:
         """The manifest of one version. Raises UnknownVersion, ArtifactCorrupt."""
-        known = VERSION.fullmatch(version) is not None
-        manifest = _read_if_there(self.folder(model, variant, version)) if known else None
+        manifest = (
+            _read_if_there(self.folder(model, variant, version)) if VERSION.fullmatch(version) else None
+        )
         if manifest is None:
             raise UnknownVersion(
                 f"variant {variant!r} of model {model!r} has no version {version!r}",
@@ -97,6 +99,8 @@ class ArtifactStore:
     def verify(self) -> Iterator[tuple[str, ArtifactCorrupt | None]]:
         """Check every artifact and every active state; yields `model/variant/version` and what is wrong with it."""
         for folder in sorted(self.root.glob("[!.]*/*/*")):
+            if folder.parent.name.startswith(ACTIVE_FILE):
+                continue  # a folder in the place of the active state, or one that `rewrite` has kept
             fault = _fault(verify, folder)
             if fault is None or folder.exists():  # otherwise it has just been collected
                 yield "/".join(folder.parts[-3:]), fault
@@ -105,11 +109,13 @@ class ArtifactStore:
 
     def active(self, model: str) -> Active:
         """The model's active state; an empty one before anything was activated. Raises ActiveCorrupt."""
+        path = self.root / model / ACTIVE_FILE
         try:
-            return read_active((self.root / model / ACTIVE_FILE).read_bytes())
-        except FileNotFoundError:
-            return Active()
+            with path.open("rb") as file:
+                return read_active(file.read(MAX_BYTES + 1))
         except UNREADABLE as error:
+            if isinstance(error, FileNotFoundError) and not path.is_symlink():
+                return Active()
             reason = error.strerror if isinstance(error, OSError) else error
             raise ActiveCorrupt(
                 f"{model}/{ACTIVE_FILE} cannot be read: {reason}; `slimrank rewrite {model}` writes it anew"
@@ -138,22 +144,25 @@ class ArtifactStore:
         """Raise Conflict where the active state can be read, so that there is no need to write it anew."""
         with suppress(ActiveCorrupt):
             if self.active(model).state.versions:
-                raise Conflict(f"{model}/{ACTIVE_FILE} can be read: nothing is to be written anew")
+                raise Conflict(f"{model}/{ACTIVE_FILE} can be read: activate or roll back instead")
 
     def rewrite(self, model: str, state: State) -> Active:
         """Let `state` serve where the active state is damaged or gone; what is damaged is kept in DAMAGED_FILE.
 
-        Raises Conflict where it can be read.
+        With one there already, in DAMAGED_FILE-2, and so on. Raises Conflict where it can be read.
         """
         with self._writing(model):
             self.check_unreadable(model)
             path = self.root / model / ACTIVE_FILE
-            kept = path.with_name(DAMAGED_FILE)
+            names = chain([DAMAGED_FILE], (f"{DAMAGED_FILE}-{number}" for number in count(2)))
+            kept = next(one for one in map(path.with_name, names) if not _is_there(one))
             if path.is_dir():
                 path.rename(kept)
-            elif path.exists():  # it stays in its place meanwhile: without it, the model would be gone
-                kept.unlink(missing_ok=True)
-                kept.hardlink_to(path)
+            elif _is_there(path):  # it stays in its place meanwhile: without it, the model would be gone
+                try:
+                    kept.hardlink_to(path)
+                except PermissionError:  # another user's file: the kernel lets it be moved, but not linked
+                    path.rename(kept)
             return self._replace_active(model, Active(), Active().changed(state))
 
     @contextmanager
@@ -267,6 +276,12 @@ def _read_if_there(folder: Path) -> Manifest | None:
         if folder.exists():
             raise
         return None
+
+
+def _is_there(path: Path) -> bool:
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        return bool(path.lstat())
+    return False
 
 
 def _fault(check: Callable[[Any], object], subject: object) -> ArtifactCorrupt | None:

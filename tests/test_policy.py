@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from app import active
-from app.card_policy import as_written, to_serve
+from app.card_policy import as_shown, to_serve
 from app.policy import Policy
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,7 +63,7 @@ def test_what_does_not_fit_together_is_refused(content: dict[str, Any], said: st
 )
 def test_a_shadow_of_those_who_do_not_answer_everything_is_fine(content: dict[str, Any]) -> None:
     policy = Policy.model_validate(content)
-    assert as_written(to_serve(policy)) == policy
+    assert as_shown(to_serve(policy)).model_dump() == policy.model_dump()
 
 
 @given(st.sampled_from(["ladder", "pinned"]), NAMES, PARTS, PARTS)
@@ -76,12 +76,12 @@ def test_what_serves_is_what_was_written(kind: str, variant: str, tried: Any, co
     serving = to_serve(policy)
     assert isinstance(serving, active.Policy)
     assert serving.variants() == policy.variants()
-    assert as_written(serving) == policy
+    assert as_shown(serving).model_dump() == policy.model_dump()
 
 
 def test_whatever_serves_is_shown() -> None:
     odd = active.Policy("pinned", None, active.Canary("int8", 5.0))
-    assert as_written(odd).model_dump() == {
+    assert as_shown(odd).model_dump() == {
         "kind": "pinned",
         "variant": None,
         "canary": {"variant": "int8", "percent": 5.0},

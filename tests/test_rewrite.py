@@ -1,12 +1,14 @@
 """A new active state in place of one that is damaged or gone."""
 
+import errno
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
-from app.active import State
+from app.active import MAX_BYTES, State
 from app.artifact import GRAPH_FILE, MANIFEST_FILE
-from app.errors import ArtifactCorrupt, Conflict, UnknownModel
+from app.errors import ActiveCorrupt, ArtifactCorrupt, Conflict, UnknownModel
 from app.model_card import ModelCard
 from app.policy import Policy
 from app.rewrite import rewrite_active
@@ -31,13 +33,14 @@ def test_what_is_whole_serves_and_the_damaged_file_is_kept(store: ArtifactStore)
     baseline = publish(store, a_manifest(catalog=catalog.version))
     int8 = publish(store, a_manifest("int8", catalog=catalog.version))
     path = serve(store, baseline=baseline.version, int8=int8.version)
-    for content in (b"{", b"[]"):
+    for content, kept in ((b"{", ""), (b"[]", "-2"), (b"{}", "-3"), (b" " * (MAX_BYTES + 1), "-4")):
         path.write_bytes(content)
         active, left_out = rewrite_active(store, "tiny", None)
         assert active == store.active("tiny")
         assert active.state.versions == {"baseline": baseline.version, "int8": int8.version}
         assert (active.state.follows_card, active.history, left_out) == (True, [], [])
-        assert path.with_name(DAMAGED_FILE).read_bytes() == content
+        assert path.with_name(DAMAGED_FILE + kept).read_bytes() == content
+    assert path.with_name(DAMAGED_FILE).read_bytes() == b"{", "nothing that was kept is replaced"
     assert dict(store.verify())["tiny/active.json"] is None
 
 
@@ -55,9 +58,42 @@ def test_a_folder_in_its_place_is_moved_aside(store: ArtifactStore) -> None:
     path = serve(store, baseline=baseline.version)
     path.unlink()
     path.mkdir()
+    (path / "note").write_bytes(b"x")
     assert rewrite_active(store, "tiny", None)[0].state.versions == {"baseline": baseline.version}
     assert path.is_file()
     assert path.with_name(DAMAGED_FILE).is_dir()
+    assert [fault for _, fault in store.verify() if fault] == [], "it is no variant"
+    path.write_bytes(b"")
+    rewrite_active(store, "tiny", None)
+    assert path.with_name(f"{DAMAGED_FILE}-2").read_bytes() == b""
+
+
+def test_a_link_that_leads_nowhere_is_damage_and_kept(store: ArtifactStore) -> None:
+    baseline = publish(store, a_manifest())
+    path = serve(store, baseline=baseline.version)
+    for target in (path.with_name("nowhere"), path):
+        path.unlink()
+        path.symlink_to(target)
+        assert store.models() == ["tiny"]
+        with pytest.raises(ActiveCorrupt):
+            store.active("tiny")
+        assert rewrite_active(store, "tiny", None)[0].state.versions == {"baseline": baseline.version}
+        assert not path.is_symlink()
+    assert path.with_name(DAMAGED_FILE).is_symlink()
+
+
+def test_a_file_of_another_user_is_moved_aside(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    baseline = publish(store, a_manifest())
+    path = serve(store, baseline=baseline.version)
+    path.write_bytes(b"{")
+
+    def refuse(link: Path, target: Path) -> None:
+        """Planted: what the kernel says with `fs.protected_hardlinks`, which needs a second user."""
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert rewrite_active(store, "tiny", None)[0].state.versions == {"baseline": baseline.version}
+    assert path.with_name(DAMAGED_FILE).read_bytes() == b"{"
 
 
 def test_a_state_that_can_be_read_is_left_alone(store: ArtifactStore) -> None:

@@ -14,7 +14,7 @@ from app.api.body import described_model, json_body
 from app.api.envelope import error_examples
 from app.api.security import ADMIN_ERRORS, Admin
 from app.api.state import Parts, Service
-from app.card_policy import as_written, to_serve, with_card_policy
+from app.card_policy import as_shown, to_serve, with_card_policy
 from app.errors import ActiveCorrupt, Conflict, InvalidInput, UnknownModel, UnknownVariant, UnknownVersion
 from app.model_card import VARIANT_NAME
 from app.policy import Policy
@@ -143,7 +143,7 @@ def _answer(model: str, active: Active) -> ActiveState:
         model=model,
         revision=active.revision,
         versions=active.state.versions,
-        policy=as_written(active.state.policy),
+        policy=as_shown(active.state.policy),
         follows_card=active.state.follows_card,
         can_roll_back=bool(active.history),
     )

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.policy import Policy
+from app.policy import ShownPolicy
 
 
 class _Answer(BaseModel):
@@ -56,7 +56,7 @@ class ModelSummary(_Answer):
     description: str
     ready: bool = Field(description="Whether it answers requests.")
     variants: list[str] = Field(description="Names of the loaded variants.")
-    policy: Policy
+    policy: ShownPolicy
 
 
 class ModelList(_Answer):
@@ -114,7 +114,7 @@ class ActiveState(_Answer):
     model: str
     revision: int
     versions: dict[str, str] = Field(description="The active version of each variant.")
-    policy: Policy
+    policy: ShownPolicy
     follows_card: bool = Field(
         description="Whether the policy is the model card's, not one that an admin set."
     )

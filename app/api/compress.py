@@ -13,12 +13,15 @@ from app.api.body import described_model, json_body
 from app.api.envelope import error_examples
 from app.api.security import ADMIN_ERRORS, Admin
 from app.api.state import Parts
-from app.errors import InvalidInput, Overloaded, UnknownModel, UnknownRecipe
+from app.errors import ActiveCorrupt, InvalidInput, Overloaded, UnknownModel, UnknownRecipe
 from app.model_card import VARIANT_NAME, Recipe, explain
 from app.plugins import names_in
 
 router = APIRouter(prefix="/admin/models/{model}", tags=["admin"], dependencies=[Admin])
-_ERRORS = {**ADMIN_ERRORS, **error_examples(UnknownModel, UnknownRecipe, InvalidInput, Overloaded)}
+_ERRORS = {
+    **ADMIN_ERRORS,
+    **error_examples(UnknownModel, UnknownRecipe, InvalidInput, ActiveCorrupt, Overloaded),
+}
 # Techniques import torch, which serving does without: their names are those of their files.
 _TECHNIQUES = names_in(Path(__file__).parents[1] / "compression" / "techniques")
 
@@ -58,6 +61,7 @@ def compress(
 ) -> JobAnswer:
     """Queue a job; a compressor takes it up, and workers load what it makes without a dropped request."""
     card = parts.card(model)
+    parts.store.active(model)  # damage to it is told now: all that a job could do is fail
     for name in body.recipes or ():
         card.recipe(name)
     recipe = _checked(body.recipe) if body.recipe is not None else None

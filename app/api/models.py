@@ -13,10 +13,10 @@ from app.api.answers import (
 )
 from app.api.envelope import error_examples
 from app.api.state import Parts, Service
-from app.card_policy import as_written
+from app.card_policy import as_shown
 from app.errors import ActiveCorrupt, ConfigurationError, NotReady, UnknownModel
 from app.model_card import BASELINE, ModelCard
-from app.policy import Policy
+from app.policy import ShownPolicy
 from app.published import Published, published_variants
 from app.serving.loaded import LoadedModel
 
@@ -92,7 +92,7 @@ def _summary(parts: Service, name: str) -> ModelSummary:
         description=description,
         ready=bool(loaded and loaded.variants),
         variants=_names(loaded),
-        policy=as_written(loaded.active.state.policy) if loaded else Policy(kind="ladder"),
+        policy=as_shown(loaded.active.state.policy) if loaded else ShownPolicy(kind="ladder"),
     )
 
 

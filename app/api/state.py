@@ -35,7 +35,10 @@ class Service:
     def check_published(self, model: str) -> None:
         """Raise UnknownModel unless something of the model is active in the store."""
         if model not in self.store.models():
-            raise UnknownModel(f"nothing of a model {model[:100]!r} is published", model=model[:100])
+            raise UnknownModel(
+                f"nothing of a model {model[:100]!r} is active; GET /health/ready says what is missing",
+                model=model[:100],
+            )
 
 
 async def _service(request: Request) -> Service:

@@ -34,6 +34,9 @@ def models(settings: Settings) -> None:
             console.print(
                 f"{what}: unreadable, {escape(reason)}", soft_wrap=True, highlight=False, style="red"
             )
+        if found.active == Active() and found.readable:
+            hint = f"its active.json is gone: `slimrank rewrite {name}` activates what is published"
+            console.print(hint, soft_wrap=True, highlight=False, style="red")
         if found.active is None:
             continue  # what is up to date cannot be told
         if name not in cards:

@@ -55,6 +55,12 @@ def read_settings(flags: dict[str, Any]) -> Settings:
         raise ConfigurationError("; ".join(wrong)) from error
 
 
+def check_store(settings: Settings) -> None:
+    """Raise ConfigurationError where the store's folder is not there: most likely another one is meant."""
+    if not settings.store.is_dir():
+        raise ConfigurationError(f"there is no store {str(settings.store)!r}; name it with --store")
+
+
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
     declared = _flag_name(name)
     if field.annotation is bool:

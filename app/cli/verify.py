@@ -4,8 +4,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from app.cli.options import with_settings
-from app.errors import ConfigurationError
+from app.cli.options import check_store, with_settings
 from app.settings import Settings
 from app.store import ArtifactStore
 
@@ -16,8 +15,7 @@ app = typer.Typer(add_completion=False)
 @with_settings("store")
 def verify(settings: Settings) -> None:
     """Compare every artifact, byte for byte, with its manifest. Exit code 1 when something is corrupt."""
-    if not settings.store.is_dir():
-        raise ConfigurationError(f"there is no store {str(settings.store)!r}; name it with --store")
+    check_store(settings)
     console = Console(soft_wrap=True, highlight=False)
     checked = corrupt = 0
     for name, fault in ArtifactStore(settings.store).verify():

@@ -28,7 +28,6 @@ _FLUSH_SECONDS = 0.25
 _SETTLE_SECONDS = 2.0
 _QUICK_SECONDS = 0.001
 _ONE_CORE_SECONDS = 1.2 * TURN_SECONDS
-_LOST = "nothing of it is in the store any more"
 _FAULT = "a fault of the service while it was loaded; its log has the cause"
 _LOG = logging.getLogger(__name__)
 
@@ -122,6 +121,8 @@ class Registry:
         before = self._models.get(name)
         try:
             active = await asyncio.to_thread(self._store.active, name)
+            if before is not None and not active.state.versions:  # it went since the folder was listed
+                return self._lost(before)
             if before is not None and not self._is_stale(before, active):
                 return before
             loop = asyncio.get_running_loop()
@@ -143,9 +144,13 @@ class Registry:
         return LoadedModel(name, self.engine, Active(), {}, {}, failures)
 
     def _lost(self, before: LoadedModel) -> LoadedModel:
-        if _LOST in before.failures.values():
+        lost = (
+            "its active.json is gone from the store; unless the store comes back, "
+            f"`slimrank rewrite {before.name}` writes it anew"
+        )
+        if lost in before.failures.values():
             return before
-        after = replace(before, failures={"": _LOST})
+        after = replace(before, failures={"": lost})
         self._note(before.name, before, after)
         return after
 

@@ -1,11 +1,13 @@
 """Activate and roll back: which versions serve, and by which policy, as the admin says."""
 
 import asyncio
+import json
 import threading
 from typing import Any
 
 import pytest
 from app.api.answers import ActiveState, ModelDetail, Readiness
+from app.store import ACTIVE_FILE
 from fastapi.testclient import TestClient
 
 from tests.api.checks import ADMIN, RANK, answered, look_at_the_store, ranking_of, refused, serving
@@ -243,3 +245,17 @@ def test_a_version_that_cannot_be_loaded_is_told_by_readiness(own: TestClient, s
     ready = answered(own.get("/health/ready"), Readiness)
     assert ready.models[NAME].loaded["baseline"] == old
     assert "model.onnx is not what was published" in ready.models[NAME].failures["baseline"]
+
+
+def test_a_policy_that_no_person_may_write_is_shown_all_the_same(own: TestClient, small: SmallModel) -> None:
+    path = small.store_folder / NAME / ACTIVE_FILE
+    state = json.loads(path.read_bytes())
+    shadowed = {"variant": "baseline", "percent": 1.0}
+    state["state"] |= {"policy": PINNED | {"shadow": shadowed}, "policy_set_by": "card"}
+    path.write_text(json.dumps(state))
+    look_at_the_store(own)
+    (summary,) = own.get("/v1/models").json()["models"]
+    detail = own.get(f"/v1/models/{NAME}").json()
+    for one in (summary, detail):
+        assert (one["policy"]["variant"], one["policy"]["shadow"]) == ("baseline", shadowed)
+    assert activate(own, policy=PINNED).policy.shadow is None

@@ -103,7 +103,7 @@ def test_a_model_that_is_not_published_yet_is_there_but_not_ready(small: SmallMo
             response = own.post(
                 f"/admin/models/{NAME}/{path}", json={"policy": {"kind": "ladder"}}, headers=ADMIN
             )
-            assert "nothing of a model 'clicks' is published" in refused(response, "unknown_model")
+            assert "nothing of a model 'clicks' is active" in refused(response, "unknown_model")
 
 
 def test_a_model_without_a_card_is_shown_from_the_store(small: SmallModel) -> None:

@@ -125,9 +125,24 @@ def test_a_damaged_state_is_told_by_report_and_written_anew(
     assert store.active("tiny").state.versions == versions
     again = slimrank("rewrite", "tiny", "--store", store.root, "--models", models)
     assert (again.code, again.out) == (1, "")
-    assert again.err == "error: tiny/active.json can be read: nothing is to be written anew\n"
+    assert again.err == "error: tiny/active.json can be read: activate or roll back instead\n"
     unknown = slimrank("rewrite", "nope", "--store", store.root, "--models", models)
     assert (unknown.code, unknown.err) == (2, "error: nothing of a model 'nope' is in the store\n")
+    elsewhere = slimrank("rewrite", "tiny", "--store", store.root / "nope", "--models", models)
+    assert elsewhere.code == 2
+    assert "there is no store" in elsewhere.err
+
+
+def test_a_state_that_is_gone_is_told_and_written_anew_without_a_card(
+    slimrank: Slimrank, store: ArtifactStore, models: Path
+) -> None:
+    (store.root / "tiny" / ACTIVE_FILE).unlink()
+    ran = slimrank("models", "--store", store.root, "--models", models)
+    assert "\nits active.json is gone: `slimrank rewrite tiny` activates what is published\n" in ran.out
+    ran = slimrank("rewrite", "tiny", "--store", store.root, "--models", models / "nope")
+    assert ran.code == 0
+    assert "there is no card of tiny in " in ran.out
+    assert store.active("tiny").state.versions
 
 
 def test_jobs_are_listed_shown_and_cancelled(

@@ -55,9 +55,10 @@ def test_a_damaged_state_stops_changes_alone_and_is_written_anew(
         for method, where in (
             ("POST", f"/admin/models/{NAME}/activate"),
             ("POST", f"/admin/models/{NAME}/rollback"),
+            ("POST", f"/admin/models/{NAME}/compress"),
             ("GET", f"/v1/models/{NAME}"),
         ):
-            message = refused(one, method, where, pinned if where.endswith("activate") else None)
+            message = refused(one, method, where, pinned if where.endswith("activate") else {})
             assert message.startswith(f"{NAME}/{ACTIVE_FILE} cannot be read: ")
             assert "`slimrank rewrite clicks` writes it anew" in message
         found = one.get(f"/v1/models/{NAME}/variants")

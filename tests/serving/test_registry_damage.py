@@ -183,7 +183,8 @@ def test_what_is_loaded_goes_on_while_the_store_is_away(small: SmallModel) -> No
         await one.registry.refresh()
         assert await one.answer() == before
         assert one.registry.missing() == {}
-        assert one.failures() == {"": "nothing of it is in the store any more"}
+        assert one.failures()[""].startswith("its active.json is gone from the store; ")
+        assert f"`slimrank rewrite {NAME}` writes it anew" in one.failures()[""]
         small.store_folder.rmdir()
         away.rename(small.store_folder)
         while one.failures():
@@ -192,6 +193,38 @@ def test_what_is_loaded_goes_on_while_the_store_is_away(small: SmallModel) -> No
         assert await one.answer() == before
 
     play(small, scene)
+
+
+def test_a_state_that_goes_after_the_store_was_listed_takes_nothing_away(small: SmallModel) -> None:
+    path = small.store_folder / NAME / ACTIVE_FILE
+
+    class Vanishing(ArtifactStore):
+        """The file is removed between two looks at the store, as when its disk is unmounted in that moment."""
+
+        vanishes = False
+
+        def models(self) -> list[str]:
+            found = super().models()
+            if self.vanishes:
+                path.unlink(missing_ok=True)
+            return found
+
+    async def scene() -> None:
+        store = Vanishing(small.store_folder)
+        registry = Registry(
+            small.settings(poll_seconds=60), store, Metrics(JobQueue(small.store_folder / QUEUE_FILE))
+        )
+        await registry.start()
+        try:
+            before, store.vanishes = registry.get(NAME).variants, True
+            for _ in range(2):
+                await registry.refresh()
+                assert registry.get(NAME).variants == before
+                assert "slimrank rewrite" in registry.get(NAME).failures[""]
+        finally:
+            await registry.stop()
+
+    asyncio.run(asyncio.wait_for(scene(), WAIT_SECONDS))
 
 
 def test_a_fault_while_looking_at_the_store_ends_neither_the_watch_nor_the_start(small: SmallModel) -> None:

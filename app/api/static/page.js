@@ -115,7 +115,7 @@ async function showModel(name) {
   showPlot(variants, counts.at(-1));
   showChoices(variants);
   const { kind, variant, canary } = model.policy;
-  const most = kind === "pinned" ? `${variant}, to which it is pinned` : "the fastest that passed";
+  const most = kind === "pinned" ? `${variant}, to which it is pinned` : "the best that passed and can keep the deadline";
   const policy = canary ? `${most}, and for ${canary.percent}% of the users ${canary.variant}` : most;
   find("status").textContent = model.ready
     ? `${name} is ready: ${model.variants.length} variants loaded, auto takes ${policy}.`
