@@ -36,7 +36,7 @@ test: setup
 loadtest: setup
 	$(BIN)/python -m loadtest $(ARGS)
 
-# Every peer that can be installed beside us, about half an hour; 20 minutes once they are installed.
+# Every peer that can be installed beside us, about half an hour; 25 minutes once they are installed.
 loadtest-peers: setup
 	$(BIN)/python -m loadtest install
 	$(BIN)/python -m loadtest check
