@@ -72,11 +72,8 @@ class Batcher:
 
     def forget_gone(self) -> None:
         """Give the places of clients that have left to others."""
-        for one in self._queue.clear():
-            if one.gone():
-                one.tell(ClientGone())
-            else:
-                self._queue.append(one)
+        for one in self._queue.remove(lambda one: one.gone()):
+            one.tell(ClientGone())
 
     def close(self) -> None:
         """Tell whoever still waits that the service ends; nothing is taken any more."""

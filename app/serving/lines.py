@@ -51,6 +51,17 @@ class Lines:
         self._short_seconds = self._long_seconds = self._passed_seconds = 0.0
         return waiting
 
+    def remove(self, which: Callable[[Waiting], bool]) -> list[Waiting]:
+        """Take out those of whom this is true; the others keep their order, and whose turn it is stays as it was."""
+        passed, removed = self._passed_seconds, list[Waiting]()
+        for one in self.clear():
+            if which(one):
+                removed.append(one)
+            else:
+                self.append(one)
+        self._passed_seconds = passed if self._long else 0.0
+        return removed
+
     def take(self) -> Waiting:
         """The request whose turn it is. Raises IndexError when nobody waits."""
         if self._long and (not self._short or self._passed_seconds >= TURN_SECONDS):

@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import pytest
+from app.encoding import Array
 from app.serving.lane import TURN_SECONDS, Lane
 
 from tests.serving.held import Bench, HeldSession, Steady, outcomes, play
@@ -59,6 +60,30 @@ def test_a_large_request_has_a_turn_for_each_turn_of_small_ones(executor: Execut
         assert await outcomes(first, large, *small) == [[-1.0], [9.0] * 6, *[[1.0, 1.0]] * 4]
         # Two rows take 15 ms, more than a turn. The last two of the large one are small enough for the other line.
         assert [run[0] for run in bench.session.runs[1:]] == [1.0, 9.0, 1.0, 9.0, 1.0, 1.0, 9.0]
+
+    play(scene)
+
+
+def test_a_large_request_has_its_turn_though_others_leave_again_and_again(executor: Executor) -> None:
+    async def scene() -> None:
+        bench = Bench(executor, run_rows=2, row_seconds=0.005)
+        first = await bench.occupied()
+        large = await bench.send(*[9.0] * 4)
+        small = [await bench.send(1.0, 1.0) for _ in range(3)]
+        leaving = await bench.send(2.0, 2.0)
+        leaving.cancel()
+        run = bench.session.run
+
+        def run_and_forget(inputs: Mapping[str, Array], row_request: Array) -> Array:
+            loop.call_soon_threadsafe(bench.batcher.forget_gone)  # before the loop is told of the run
+            return run(inputs, row_request)
+
+        loop, bench.session.run = asyncio.get_running_loop(), run_and_forget  # type: ignore[method-assign]
+        bench.session.go.set()
+        assert await outcomes(first, large, *small) == [[-1.0], [9.0] * 4, *[[1.0, 1.0]] * 3]
+        assert [run[0] for run in bench.session.runs[1:]] == [1.0, 9.0, 1.0, 1.0, 9.0]
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
 
     play(scene)
 
