@@ -95,14 +95,18 @@ class Lines:
                 self._short.extendleft(reversed(skipped))
                 self._short_seconds = sum(one.seconds for one in self._short)
 
-    def wait_seconds(self, lane: Lane, rows: int) -> float:
-        """How long a request of so many rows would wait before the last of its turns, if it came now."""
+    def wait_seconds(self, lane: Lane, rows: int, left_seconds: float = 0.0) -> float:
+        """How long a request of so many rows would wait before the last of its turns, if it came now.
+
+        `left_seconds`: of one whose turn it is, what it takes after that turn, which it waits for in a line.
+        """
+        long_seconds = self._long_seconds + left_seconds
         if rows > lane.turn_rows():
-            return self._short_seconds + self._long_seconds
-        if not self._long:
+            return self._short_seconds + long_seconds
+        if not long_seconds:
             return self._short_seconds
         passing = int((self._passed_seconds + self._short_seconds) / TURN_SECONDS)
-        turns = min(passing, math.ceil(self._long_seconds / TURN_SECONDS))
+        turns = min(passing, math.ceil(long_seconds / TURN_SECONDS))
         return self._short_seconds + turns * TURN_SECONDS
 
     def _took(self, one: Waiting) -> None:

@@ -106,6 +106,25 @@ def test_the_wait_of_a_small_request_has_few_turns_of_large_ones_in_it(executor:
     play(scene)
 
 
+def test_the_wait_has_in_it_what_is_left_of_a_large_request_after_its_turn(executor: Executor) -> None:
+    async def scene() -> None:
+        bench = Bench(executor, run_rows=2, row_seconds=0.005)
+        large = await bench.send(*[9.0] * 100)
+        await asyncio.sleep(0)  # its first turn, of two rows, is under way
+        assert bench.batcher.depth == 0
+        left = bench.lane.cost.seconds(98)
+        assert left <= bench.batcher.wait_seconds(bench.lane, 3) <= left + 0.015
+        assert bench.batcher.wait_seconds(bench.lane, 1) <= 0.015, "the turn, and nothing after it"
+        small = [await bench.send(1.0) for _ in range(3)]  # 10 ms each
+        behind = bench.batcher.wait_seconds(bench.lane, 1)
+        assert 0.03 + 6 * TURN_SECONDS <= behind <= 0.03 + 6 * TURN_SECONDS + 0.015
+        bench.session.go.set()
+        await outcomes(large, *small)
+        assert bench.batcher.wait_seconds(bench.lane, 3) <= 0.015, "nobody is left"
+
+    play(scene)
+
+
 def test_a_request_does_not_join_a_run_that_would_make_another_late(executor: Executor) -> None:
     async def scene() -> None:
         bench = Bench(executor, run_rows=10_000, row_seconds=0.01)
