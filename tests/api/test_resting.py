@@ -42,11 +42,13 @@ def served(small: SmallModel, ask: Callable[[socket.socket], Any], rest_seconds:
         with open_listener("127.0.0.1", 0) as listener:
             address = listener.getsockname()
             serving = asyncio.create_task(server.serve([listener]))
-            with await asyncio.to_thread(socket.create_connection, address, WAIT_SECONDS) as client:
-                await asyncio.to_thread(ask, client)
-                left = list(server.server_state.connections)
-            server.should_exit = True
-            await serving
+            try:
+                with await asyncio.to_thread(socket.create_connection, address, WAIT_SECONDS) as client:
+                    await asyncio.to_thread(ask, client)
+                    left = list(server.server_state.connections)
+            finally:
+                server.should_exit = True
+                await serving
         return left  # type: ignore[return-value]  # it made no others
 
     return uvloop.run(main())
