@@ -52,8 +52,7 @@ class HotProtocol(BoundedProtocol):
         if known is not None:
             self._answer_known(known, data)
             return
-        before: object = self.cycle
-        rested_since = self._rests_since
+        before, rested_since = cast(object, self.cycle), self._rests_since
         super().data_received(data)
         cycle: object = self.cycle
         if cycle is before and self._incomplete_since is None:
