@@ -18,7 +18,7 @@ from app.api.envelope import error_headers, error_payload
 from app.api.known_heads import Route
 from app.api.large import LARGE_BYTES, Line, Steps
 from app.errors import DeadlineExceeded, InvalidInput, ServiceError, is_expected
-from app.serving.early import check_there, check_unread, check_wanted
+from app.serving.early import check_awaited, check_unread, check_wanted
 from app.serving.loaded import LoadedModel
 from app.serving.metrics import Metrics
 from app.serving.observation import Observation
@@ -169,7 +169,7 @@ class Hot:
             steps, seconds = begin_in_steps(model, query), 0.0
             while True:
                 yield
-                check_there(ask.gone)
+                check_awaited(ask.gone, query.deadline)
                 started = time.perf_counter()
                 try:
                     next(steps)

@@ -52,9 +52,11 @@ class HotProtocol(BoundedProtocol):
         if known is not None:
             self._answer_known(known, data)
             return
-        before: object = self.cycle
+        before, rested_since = cast(object, self.cycle), self._rests_since
         super().data_received(data)
         cycle: object = self.cycle
+        if cycle is before and self._incomplete_since is None:
+            self._rests_since = rested_since  # the end of a line, which begins no request
         if cycle is not before and isinstance(cycle, HotCycle) and cycle.is_whole_and_usual:
             self._known_heads.learn(data, cycle.model, cycle.route, len(cycle.body))
 
@@ -280,6 +282,8 @@ class HotCycle:
             % (head, self.request_id.encode(), len(payload), payload)
         )
         self.response_complete = True
+        if self.presence is not None:
+            self.body = b""  # megabytes, which would stay for as long as the connection rests
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()

@@ -41,6 +41,8 @@ class Batcher:
         self._busy = False
         self._closed = False
         self._busy_until = 0.0
+        self._left_seconds = 0.0
+        """What the request whose turn it is takes after that turn."""
         self._left_at = 0.0
         self._held_seconds = 0.0
         self.lag_seconds = 0.0
@@ -58,7 +60,8 @@ class Batcher:
 
     def wait_seconds(self, lane: Lane, rows: int) -> float:
         """How long a request of so many rows would wait before the last of its turns, if it came now."""
-        return max(0.0, self._busy_until - time.perf_counter()) + self._queue.wait_seconds(lane, rows)
+        turn = max(0.0, self._busy_until - time.perf_counter())
+        return turn + self._queue.wait_seconds(lane, rows, self._left_seconds)
 
     def submit(self, one: Waiting) -> None:
         """Put a request at the end of the queue."""
@@ -72,11 +75,8 @@ class Batcher:
 
     def forget_gone(self) -> None:
         """Give the places of clients that have left to others."""
-        for one in self._queue.clear():
-            if one.gone():
-                one.tell(ClientGone())
-            else:
-                self._queue.append(one)
+        for one in self._queue.remove(lambda one: one.gone()):
+            one.tell(ClientGone())
 
     def close(self) -> None:
         """Tell whoever still waits that the service ends; nothing is taken any more."""
@@ -100,6 +100,8 @@ class Batcher:
         parts = [(one.features, one.next_row, one.next_row + min(one.rows_left, within)) for one in taken]
         rows = sum(stop - start for _, start, stop in parts)
         expected = lane.cost.seconds(rows)
+        left = taken[0].rows_left - within
+        self._left_seconds = lane.cost.seconds(left) if left > 0 else 0.0
         started = time.perf_counter()
         self._busy_until = started + expected
         self._running = taken
@@ -161,6 +163,7 @@ class Batcher:
         """Tell everybody how it went, and let the next turn follow after what else the loop has to do."""
         told = self._running is not taken  # the service ended meanwhile
         self._running = []
+        self._left_seconds = 0.0
         try:
             _learn(taken[0].lane, outcomes, seconds)
             for one, outcome in zip(taken, outcomes, strict=True):

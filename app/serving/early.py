@@ -53,6 +53,13 @@ def check_there(gone: Callable[[], bool]) -> None:
         raise ClientGone
 
 
+def check_awaited(gone: Callable[[], bool], deadline: float) -> None:
+    """Raises ClientGone or DeadlineExceeded for a request, read by now, that need not be gone on with."""
+    check_there(gone)
+    if time.perf_counter() >= deadline:
+        raise DeadlineExceeded("the deadline passed while the request was encoded; nothing was computed")
+
+
 def check_wanted(
     gone: Callable[[], bool], body: bytes | bytearray, received: float, deadline_ms: float
 ) -> None:
@@ -62,7 +69,10 @@ def check_wanted(
         named = _found(body, *_DEADLINE)
     except _Unclear:
         return
-    if time.perf_counter() >= received + (deadline_ms if named is None else float(named)) / 1e3:
+    allowed = deadline_ms if named is None else float(named)
+    if not allowed:
+        return  # no deadline may be 0: it is read, and told so
+    if time.perf_counter() >= received + allowed / 1e3:
         raise DeadlineExceeded("the deadline passed before the body was read; nothing was computed")
 
 

@@ -51,6 +51,17 @@ class Lines:
         self._short_seconds = self._long_seconds = self._passed_seconds = 0.0
         return waiting
 
+    def remove(self, which: Callable[[Waiting], bool]) -> list[Waiting]:
+        """Take out those of whom this is true; the others keep their order, and whose turn it is stays as it was."""
+        passed, removed = self._passed_seconds, list[Waiting]()
+        for one in self.clear():
+            if which(one):
+                removed.append(one)
+            else:
+                self.append(one)
+        self._passed_seconds = passed if self._long else 0.0
+        return removed
+
     def take(self) -> Waiting:
         """The request whose turn it is. Raises IndexError when nobody waits."""
         if self._long and (not self._short or self._passed_seconds >= TURN_SECONDS):
@@ -84,14 +95,18 @@ class Lines:
                 self._short.extendleft(reversed(skipped))
                 self._short_seconds = sum(one.seconds for one in self._short)
 
-    def wait_seconds(self, lane: Lane, rows: int) -> float:
-        """How long a request of so many rows would wait before the last of its turns, if it came now."""
+    def wait_seconds(self, lane: Lane, rows: int, left_seconds: float = 0.0) -> float:
+        """How long a request of so many rows would wait before the last of its turns, if it came now.
+
+        `left_seconds`: of one whose turn it is, what it takes after that turn, which it waits for in a line.
+        """
+        long_seconds = self._long_seconds + left_seconds
         if rows > lane.turn_rows():
-            return self._short_seconds + self._long_seconds
-        if not self._long:
+            return self._short_seconds + long_seconds
+        if not long_seconds:
             return self._short_seconds
         passing = int((self._passed_seconds + self._short_seconds) / TURN_SECONDS)
-        turns = min(passing, math.ceil(self._long_seconds / TURN_SECONDS))
+        turns = min(passing, math.ceil(long_seconds / TURN_SECONDS))
         return self._short_seconds + turns * TURN_SECONDS
 
     def _took(self, one: Waiting) -> None:

@@ -1,10 +1,19 @@
 """The line of large requests: one step at a time, and others in between."""
 
 import asyncio
+import json
 import socket
+import time
+from concurrent.futures import Future
+from typing import Any
 
 import uvloop
-from app.api.large import Line, Steps
+from app.api.hot import Ask, Headers
+from app.api.large import LARGE_BYTES, Line, Steps
+from fastapi.testclient import TestClient
+
+from tests.processes import WAIT_SECONDS
+from tests.small_model import NAME
 
 
 def never() -> bool:
@@ -95,3 +104,24 @@ def test_a_fault_in_one_is_reported_and_keeps_no_other_waiting() -> None:
 
     uvloop.run(main())
     assert [str(one) for one in reported] == ["broken"]
+
+
+def test_a_request_whose_deadline_passes_between_two_steps_is_not_gone_on_with(client: TestClient) -> None:
+    candidates = [{"item_id": f"new-{number}", "price": 1.5} for number in range(5000)]
+    body = json.dumps({"candidates": candidates, "deadline_ms": 5000}).encode().ljust(LARGE_BYTES)
+    received, looks = time.perf_counter(), list[float]()
+    answer: Future[tuple[int, Any]] = Future()
+
+    def gone() -> bool:
+        looks.append(time.perf_counter())
+        if len(looks) == 3:
+            time.sleep(max(0.0, received + 5 - time.perf_counter()))
+        return False
+
+    def respond(status: int, payload: bytes, _: Headers) -> None:
+        answer.set_result((status, json.loads(payload)["error"]["message"]))
+
+    client.portal.call(client.app.state.hot.answer, Ask("rank", NAME, body, "x", received, gone, respond))  # type: ignore[union-attr,attr-defined]
+    status, message = answer.result(WAIT_SECONDS)
+    assert (status, message.partition(" while")[0]) == (504, "the deadline passed")
+    assert len(looks) == 3, "one before it was read, and one for each step that was thought of"

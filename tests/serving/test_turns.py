@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import pytest
+from app.encoding import Array
 from app.serving.lane import TURN_SECONDS, Lane
 
 from tests.serving.held import Bench, HeldSession, Steady, outcomes, play
@@ -63,6 +64,30 @@ def test_a_large_request_has_a_turn_for_each_turn_of_small_ones(executor: Execut
     play(scene)
 
 
+def test_a_large_request_has_its_turn_though_others_leave_again_and_again(executor: Executor) -> None:
+    async def scene() -> None:
+        bench = Bench(executor, run_rows=2, row_seconds=0.005)
+        first = await bench.occupied()
+        large = await bench.send(*[9.0] * 4)
+        small = [await bench.send(1.0, 1.0) for _ in range(3)]
+        leaving = await bench.send(2.0, 2.0)
+        leaving.cancel()
+        run = bench.session.run
+
+        def run_and_forget(inputs: Mapping[str, Array], row_request: Array) -> Array:
+            loop.call_soon_threadsafe(bench.batcher.forget_gone)  # before the loop is told of the run
+            return run(inputs, row_request)
+
+        loop, bench.session.run = asyncio.get_running_loop(), run_and_forget  # type: ignore[method-assign]
+        bench.session.go.set()
+        assert await outcomes(first, large, *small) == [[-1.0], [9.0] * 4, *[[1.0, 1.0]] * 3]
+        assert [run[0] for run in bench.session.runs[1:]] == [1.0, 9.0, 1.0, 1.0, 9.0]
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+
+    play(scene)
+
+
 def test_the_wait_of_a_small_request_has_few_turns_of_large_ones_in_it(executor: Executor) -> None:
     async def scene() -> None:
         bench = Bench(executor, run_rows=2, row_seconds=0.005)
@@ -77,6 +102,25 @@ def test_the_wait_of_a_small_request_has_few_turns_of_large_ones_in_it(executor:
         assert bench.batcher.wait_seconds(bench.lane, 3) >= 5 * 0.505 + 0.03
         bench.session.go.set()
         await outcomes(first, *large, *small)
+
+    play(scene)
+
+
+def test_the_wait_has_in_it_what_is_left_of_a_large_request_after_its_turn(executor: Executor) -> None:
+    async def scene() -> None:
+        bench = Bench(executor, run_rows=2, row_seconds=0.005)
+        large = await bench.send(*[9.0] * 100)
+        await asyncio.sleep(0)  # its first turn, of two rows, is under way
+        assert bench.batcher.depth == 0
+        left = bench.lane.cost.seconds(98)
+        assert left <= bench.batcher.wait_seconds(bench.lane, 3) <= left + 0.015
+        assert bench.batcher.wait_seconds(bench.lane, 1) <= 0.015, "the turn, and nothing after it"
+        small = [await bench.send(1.0) for _ in range(3)]  # 10 ms each
+        behind = bench.batcher.wait_seconds(bench.lane, 1)
+        assert 0.03 + 6 * TURN_SECONDS <= behind <= 0.03 + 6 * TURN_SECONDS + 0.015
+        bench.session.go.set()
+        await outcomes(large, *small)
+        assert bench.batcher.wait_seconds(bench.lane, 3) <= 0.015, "nobody is left"
 
     play(scene)
 
