@@ -169,7 +169,8 @@ def test_a_job_is_done_in_the_background_and_its_process_ends(tmp_path: Path) ->
         job = running.queue.submit("tells")
         done = eventually(lambda: (now := running.queue.get(job.id)).finished_unix_seconds and now, "the end")
         assert done.state == "succeeded"
-        assert done.result == {"niceness": os.nice(0) + 12, "threads": "2", "secrets": []}
+        niceness = min(os.nice(0) + 12, 19)  # the kernel's most
+        assert done.result == {"niceness": niceness, "threads": "2", "secrets": []}
         eventually(lambda: len(running.children()) == 1, "only the worker is left")
         running.signal(signal.SIGTERM)
         assert running.exit_code() == 0
