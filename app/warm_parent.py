@@ -59,13 +59,21 @@ class NoFork(Exception):
 class WarmParent:
     """Starts the warm parent when the first worker is wanted, and again when one is wanted and it has died.
 
-    `command` is a worker's command line, to which `--orders <descriptor>` is added.
+    `command` is a worker's command line, to which `--orders <descriptor>` is added. One that has not reported after
+    `patience_seconds` is killed.
     """
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str], starter: ChildStarter) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: dict[str, str],
+        starter: ChildStarter,
+        patience_seconds: float = 60.0,
+    ) -> None:
         self._command = command
         self._environment = environment
         self._starter = starter
+        self._patience_seconds = patience_seconds
         self._process: Process | None = None
         self._orders: socket.socket | None = None
         self._ends = False
@@ -88,9 +96,7 @@ class WarmParent:
     def kill(self) -> None:
         """End it at once, for good; it holds nothing that could be lost. Workers go on."""
         self._ends = True
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+        self._kill_process()
 
     async def end(self) -> None:
         """End it for good, and wait until it has ended."""
@@ -106,10 +112,20 @@ class WarmParent:
                 finally:
                     os.close(outbox)
                 # The writing end is in the order now: should all who have it die, this reads an end of file.
-                await _until_readable(inbox)
+                async with asyncio.timeout(self._patience_seconds):
+                    await _until_readable(inbox)
                 return os.read(inbox, _LONGEST_REPORT_BYTES).decode()
+            except TimeoutError:
+                self._kill_process()
+                await self._clear()
+                raise OSError("the warm parent does not answer; another one takes its place") from None
             finally:
                 os.close(inbox)
+
+    def _kill_process(self) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
     async def _order(self, listener: socket.socket, outbox: int) -> None:
         self._check_that_service_goes_on()

@@ -1,9 +1,16 @@
 """Workers that are forked from a warm parent: crashes of either, signals, and a process that must not be forked."""
 
+import asyncio
 import os
 import signal
+import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import pytest
+from app.lifeline import ChildStarter
+from app.warm_parent import WarmParent
 
 from tests.processes import HELD, Service, alive, children_of, eventually, hold, service
 
@@ -151,3 +158,23 @@ def test_a_process_with_threads_is_not_forked_and_workers_start_on_their_own(tmp
         assert running.exit_code() == 0
         running.leaves_nobody()
     assert running.log().count("2 threads run in the warm parent: each worker starts on its own") == 1
+
+
+def test_a_warm_parent_that_does_not_answer_is_killed_and_another_one_is_asked(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, os, sys, time; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(600)"
+    )
+
+    async def scene() -> None:
+        command = (sys.executable, "-c", code, str(tmp_path))
+        parent = WarmParent(command, dict(os.environ), ChildStarter(), patience_seconds=3.0)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            for _ in range(2):
+                with pytest.raises(OSError, match="does not answer"):
+                    await parent.fork(listener)
+        await parent.end()
+
+    asyncio.run(scene())
+    started = [int(one.name) for one in tmp_path.iterdir()]
+    assert len(started) == 2
+    assert not any(alive(pid) for pid in started)
