@@ -9,8 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from loadtest.samples import percentiles_ms
-
-Mix = tuple[tuple[int, float], ...]
+from loadtest.service import Mix
 
 
 def ideal_latency_ms(at_seconds: np.ndarray, service_seconds: np.ndarray) -> dict[str, float]:

@@ -14,7 +14,7 @@ from loadtest.alongside import share_within
 from loadtest.asks import Ask
 from loadtest.bars import failures_of
 from loadtest.compare import material_of
-from loadtest.ideal_queue import Mix, ideal_latency_ms, service_seconds
+from loadtest.ideal_queue import ideal_latency_ms, service_seconds
 from loadtest.measure import Load, Material, as_json, plan_of, run
 from loadtest.peers.ours import SERVER
 from loadtest.peers.ranker import Ranker
@@ -23,7 +23,7 @@ from loadtest.resident import growth, watched
 from loadtest.samples import Samples, percentiles_ms
 from loadtest.scenarios import ONE_HUNDRED, Scenario, counts_of
 from loadtest.servers import Running, ask_once, started
-from loadtest.service import Cores, capacity_of, own_place, service
+from loadtest.service import Cores, Mix, capacity_of, own_place, service
 
 COLD_STARTS = 5
 _COLD_LOAD = Load("cold start", rates=((100.0, 1.0),), mix=ONE_HUNDRED)

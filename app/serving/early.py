@@ -47,7 +47,7 @@ def check_unread(model: LoadedModel, body: bytes | bytearray, received: float, d
         raise
 
 
-def check_there(gone: Callable[[], bool]) -> None:
+def _check_there(gone: Callable[[], bool]) -> None:
     """Raises ClientGone when the client has left."""
     if gone():
         raise ClientGone
@@ -55,7 +55,7 @@ def check_there(gone: Callable[[], bool]) -> None:
 
 def check_awaited(gone: Callable[[], bool], deadline: float) -> None:
     """Raises ClientGone or DeadlineExceeded for a request, read by now, that need not be gone on with."""
-    check_there(gone)
+    _check_there(gone)
     if time.perf_counter() >= deadline:
         raise DeadlineExceeded("the deadline passed while the request was encoded; nothing was computed")
 
@@ -64,7 +64,7 @@ def check_wanted(
     gone: Callable[[], bool], body: bytes | bytearray, received: float, deadline_ms: float
 ) -> None:
     """Raises ClientGone or DeadlineExceeded for a request that has waited to be read and need not be any more."""
-    check_there(gone)
+    _check_there(gone)
     try:
         named = _found(body, *_DEADLINE)
     except _Unclear:

@@ -2,7 +2,7 @@
 
 Each line is first in, first out. While somebody waits in both, the short ones have one turn's time, then one of the
 others has a turn: a small request is held up by one turn of a large one for each turn of small ones before it, however
-many large ones wait, and a large one gets at least half of the time. That is deficit round robin with two queues
+many large ones wait, and large ones get about half of the time. That is deficit round robin with two queues
 (Shreedhar and Varghese, Efficient fair queueing using deficit round robin, 1995).
 """
 
