@@ -1,6 +1,7 @@
 """Every failure that a person or a client may see, each with its own code and HTTP status.
 
     ServiceError                     500 internal
+    |-- BadRequest                   400 bad_request
     |-- InvalidInput                 422 invalid_input
     |   `-- UnknownFeature           422 unknown_feature
     |-- NotFound                     404 not_found
@@ -42,6 +43,13 @@ class ServiceError(Exception):
         super().__init__(message)
         self.message = message
         self.details = details
+
+
+class BadRequest(ServiceError):
+    """What came is no HTTP request that this service can read."""
+
+    code = "bad_request"
+    status = 400
 
 
 class InvalidInput(ServiceError):

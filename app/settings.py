@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     compressor_nice: Annotated[int, Field(ge=0, le=19)] = Field(
         default=10, description="Niceness of a compression job (0 to 19; higher yields more to serving)."
     )
+    compressor_idle: bool = Field(
+        default=True,
+        description="Whether a compression job, once something is served, "
+        "has a core only while nothing else wants it.",
+    )
     inference_threads: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1, description="Threads of one onnxruntime session."
     )
@@ -50,7 +55,9 @@ class Settings(BaseSettings):
         default=256, description="Most requests that wait in one worker."
     )
     max_batch_rows: Annotated[int, Field(ge=1)] = Field(
-        default=1024, description="Most candidate rows that are run together."
+        default=1024,
+        description="Most candidate rows that are run together; "
+        "of 1, 8, 64, 128, 256, 512 and 1,024 the best is found by timing.",
     )
     item_values_bytes: Annotated[int, Field(ge=0)] = Field(
         default=32 * 1024 * 1024,
@@ -71,7 +78,9 @@ class Settings(BaseSettings):
         default=10.0, description="How long requests under way may take to end after SIGTERM."
     )
     keep_versions: Annotated[int, Field(ge=1)] = Field(
-        default=2, description="Versions of each variant kept besides those that the active state names."
+        default=2,
+        description="Newest versions of each variant that are kept; "
+        "those that the active state or its history names are kept as well.",
     )
     job_timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=3600.0, description="Longest time one compression job may run."

@@ -12,6 +12,7 @@ from loadtest.bars_report import in_words
 from loadtest.compare import Bench, compare
 from loadtest.demo import RATES, measure_demo
 from loadtest.install import install
+from loadtest.machine import commit_at_the_start
 from loadtest.memory import MemoryPlan, measure_memory
 from loadtest.other_generators import reach
 from loadtest.ourselves import cold_starts, run_scenarios
@@ -45,6 +46,7 @@ TurnSeconds = Annotated[float, typer.Option(min=0.1, max=60, help="Of each turn.
 @app.callback(invoke_without_command=True)
 def short(context: typer.Context) -> None:
     """Without a command: our own service through every scenario, about 5 minutes."""
+    commit_at_the_start()
     if context.invoked_subcommand is None:
         ours()
 
@@ -69,9 +71,6 @@ def long(
 @app.command()
 def overload(
     model: Model = LADDER,
-    one: Annotated[
-        str, typer.Option(help="The second form's variant; `auto`: the ladder's own choice.")
-    ] = AUTO,
     mix: Annotated[
         str, typer.Option(help="Candidates: `100`, or `mlperf`, a mix with a mean of 270.")
     ] = "100",
@@ -81,11 +80,11 @@ def overload(
         float, typer.Option(min=0, max=600, help="Of each form at 3 times its capacity; 0: none.")
     ] = OverloadPlan.bar_seconds,
 ) -> None:
-    """0.2 to 4 times the capacity with a deadline: fp32 only, one variant only, and the ladder, in turns; 8 minutes."""
+    """0.2 to 4 times the capacity with a deadline: each variant alone, and the ladder, in turns; 12 minutes."""
     if mix not in _MIXES:
         raise typer.BadParameter(f"there is no mix {mix!r}; there are: {', '.join(_MIXES)}")
     plan = OverloadPlan(mix=_MIXES[mix], deadline_ms=deadline_ms, seconds=seconds, bar_seconds=bar_seconds)
-    _wrote("overload", measure_overload(_prepared(model, BASELINE), plan, one, Cores()))
+    _wrote("overload", measure_overload(_prepared(model, BASELINE), plan, Cores()))
 
 
 @app.command()
@@ -109,7 +108,7 @@ def recompression(
     rounds: Rounds = RecompressionPlan.rounds,
     seconds: TurnSeconds = RecompressionPlan.seconds,
 ) -> None:
-    """Full load on both cores, quiet and with a recompression beside it, in turns; 3 minutes."""
+    """Full load on both cores, quiet and with a recompression beside it, in turns; 4 minutes."""
     plan = RecompressionPlan(rounds=rounds, seconds=seconds)
     _wrote("recompression", measure_recompression(_prepared(model, variant), plan))
 

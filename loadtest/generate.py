@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,9 @@ class Plan:
     seconds: float
     """The closed loop ends after this time; the open one after its last arrival and `patience_seconds`."""
     patience_seconds: float = 10.0
+    proven: bool = False
+    """Whether each connection has had an answer, which does not count, before the first request: its end in the kernel
+    is there before the server knows of it."""
 
 
 def poisson(rates: Sequence[tuple[float, float]], seed: int) -> np.ndarray:
@@ -61,6 +65,7 @@ class Generator:
         self._all: set[Connection] = set()
         self._waiting: deque[int] = deque()
         self._under_way: dict[Connection, int] = {}
+        self._unproven: set[Connection] = set()
         self._next = 0
         self._ended = asyncio.Event()
         self._stop_at = float("inf")
@@ -68,6 +73,8 @@ class Generator:
     async def run(self) -> Samples:
         """Send everything; gives the samples."""
         await asyncio.gather(*(self._open() for _ in range(self._plan.connections)))
+        if self._plan.proven:
+            await self._prove()
         self.samples.begin(time.perf_counter())
         if self._plan.at_seconds is None:
             await self._closed_loop()
@@ -77,6 +84,17 @@ class Generator:
         for one in list(self._all):
             one.close()
         return self.samples
+
+    async def _prove(self) -> None:
+        self._unproven, self._idle = set(self._idle), []
+        for one in list(self._unproven):
+            one.send(self._requests[self._plan.order[0]])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._plan.patience_seconds):
+                while self._unproven:  # noqa: ASYNC110  (no event on the hot path)
+                    await asyncio.sleep(0.001)
+        while len(self._idle) < self._plan.connections:  # the server has ended some
+            await self._open()
 
     async def _closed_loop(self) -> None:
         self._stop_at = self.samples.started + self._plan.seconds
@@ -154,6 +172,11 @@ class Generator:
         connection.send(self._requests[self._plan.order[number]])
 
     def _on_done(self, connection: Connection, status: int, body: bytes, moment: float) -> None:
+        if connection in self._unproven:
+            self._unproven.discard(connection)
+            if connection.open:
+                self._idle.append(connection)
+            return
         number = self._under_way.pop(connection)
         self.samples.answer(number, moment, status, body)
         if self._plan.at_seconds is None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def facts() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in _VERSIONS},
-        "commit": _commit(),
+        "commit": commit_at_the_start(),
+        "commit_at_the_end": _commit(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "load_average": os.getloadavg()[0],
     }
@@ -41,6 +43,12 @@ def _processor() -> tuple[str, set[str]]:
         elif key.strip().lower() in {"flags", "features"}:
             flags = set(value.split())
     return name, flags
+
+
+@cache
+def commit_at_the_start() -> str:
+    """What runs: the commit when this was first asked for, which whoever measures does before anything else."""
+    return _commit()
 
 
 def _commit() -> str:

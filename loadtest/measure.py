@@ -27,6 +27,8 @@ class Load:
     """Of the closed loop."""
     mix: tuple[tuple[int, float], ...] = ((100, 1.0),)
     """Candidate counts and how often each occurs."""
+    proven: bool = False
+    """Whether every connection has had an answer before the first request."""
 
     @property
     def closed(self) -> bool:
@@ -66,7 +68,8 @@ def plan_of(load: Load, material: Material, seed: int) -> Plan:
     rng = np.random.default_rng(seed)
     at_seconds = None if load.closed else poisson(load.rates, seed)
     count = int(load.seconds * _CLOSED_RATE_LIMIT) if at_seconds is None else len(at_seconds)
-    return Plan(_draw(load, material, count, rng), at_seconds, load.connections, load.seconds)
+    order = _draw(load, material, count, rng)
+    return Plan(order, at_seconds, load.connections, load.seconds, proven=load.proven)
 
 
 def run(running: Running, load: Load, material: Material, *, seed: int) -> Samples:

@@ -1,8 +1,8 @@
 """More requests than the service can answer, each with a deadline: how many are answered in time, how fast the others
 are refused, and how good the answers are.
 
-Three forms of one service take turns at every load: the fp32 graph only, one smaller variant only, and whatever the
-service chooses. The offered rate is the same for all three, so that their curves can be laid over each other.
+Forms of one service take turns at every load: the fp32 graph only, each smaller variant only, and whatever the service
+chooses. The offered rate is the same for all, so that their curves can be laid over each other.
 """
 
 import random
@@ -43,9 +43,7 @@ from loadtest.service import (
 )
 
 AUTO, BASELINE = "auto", "baseline"
-FP32, ONE, LADDER = "fp32 only", "one variant only", "ladder"
-BAR_TURNS = ((FP32, FP32), (ONE, ONE), (LADDER, FP32), (LADDER, LADDER))
-"""At the bar: a form, and the form whose capacity is exceeded. The ladder's own is that of its fastest rung."""
+FP32, LADDER = "fp32 only", "ladder"
 _ANSWERED = 0.99
 REFUSED = ("429", "503")
 """Told at once. 504 is another thing: let in, and then not scored by the deadline, which is when it is told."""
@@ -63,33 +61,27 @@ class OverloadPlan:
     """After each turn, so that none begins in the wake of another."""
     bar_load: float = 3.0
     bar_seconds: float = 60.0
-    """Of each of BAR_TURNS at `bar_load` times the capacity; 0: not measured."""
+    """Of each form at `bar_load` times its capacity, and of the ladder at that of fp32 as well; 0: not measured."""
     deadline_ms: float = 25.0
     mix: Mix = ONE_HUNDRED
     connections: int = 128
-    """Open before the first request: to open one takes an overloaded server as long as to answer."""
+    """Open, and answered once, before the first request: to open one is work for an overloaded server."""
     calibration_seconds: float = 3.0
     capacity_of: str = LADDER
     """The form whose capacity the loads are multiples of."""
 
 
-def measure_overload(
-    prepared: Prepared, plan: OverloadPlan, one_variant: str, cores: Cores
-) -> dict[str, Any]:
-    """Capacities, then the curve, then the bar. `one_variant`: of the second form; `auto` stands for the variant that
-    the service chooses when it has nothing else to do."""
+def measure_overload(prepared: Prepared, plan: OverloadPlan, cores: Cores) -> dict[str, Any]:
+    """Capacities, then the curve, then the bar."""
     place = own_place(prepared)
     material = material_of_all(prepared, [count for count, _ in plan.mix], 0)
     with started(service(place), prepared, material.asks[0], cores.server) as running:
         known = known_variants(running)
-        chosen = _chosen(running, material) if one_variant == AUTO else one_variant
-        forms = {FP32: BASELINE, ONE: chosen, LADDER: AUTO}
-        by_variant = _by_variant(running, known, forms, plan, material)
+        forms = _forms(known)
+        by_variant = _by_variant(running, forms, plan, material)
         capacities = {form: by_variant[variant] for form, variant in forms.items()}
         # The ladder's capacity is that of the fastest variant it may choose, whatever it chose in a closed loop.
-        capacities[LADDER] = max(
-            rate for name, rate in by_variant.items() if name == AUTO or known[name].may_serve
-        )
+        capacities[LADDER] = max(by_variant.values())
         _CONSOLE.print(
             f"capacities: {', '.join(f'{form} {rate:.0f}/s' for form, rate in capacities.items())}"
         )
@@ -101,10 +93,14 @@ def measure_overload(
                 found = measure.turn(forms[form], rate, plan.seconds, number)
                 curve.append({"form": form, "load": load, **against(found, capacities[form])})
         bar = []
-        for form, whose in BAR_TURNS if plan.bar_seconds else ():
-            rate = plan.bar_load * capacities[whose]
-            found = measure.turn(forms[form], rate, plan.bar_seconds, 99)
-            bar.append({"form": form, "capacity_of": whose, **against(found, capacities[whose])})
+        fastest = max(by_variant, key=by_variant.__getitem__)
+        for form, whose in _bar_turns(forms) if plan.bar_seconds else ():
+            judge = fastest if whose == LADDER else forms[whose]
+            before = measure.capacity(judge)
+            found = measure.turn(forms[form], plan.bar_load * before, plan.bar_seconds, 99)
+            # The machine's speed drifts: a capacity of some minutes ago is not what can be done now.
+            capacity = (before + measure.capacity(judge)) / 2
+            bar.append({"form": form, "capacity_of": whose, "capacity": capacity, **against(found, capacity)})
     return {
         "model": place.model,
         "plan": asdict(plan),
@@ -125,10 +121,19 @@ class _Measure:
     material: Material
     known: Mapping[str, Known]
 
+    def capacity(self, variant: str) -> float:
+        """Of a variant, as the machine is now."""
+        asked = replace(self.running, server=asking(self.running.server, variant))
+        return capacity_of(asked, self.plan.mix, self.material, self.plan.calibration_seconds)
+
     def turn(self, variant: str, rate: float, seconds: float, seed: int) -> dict[str, Any]:
         """One open loop at a rate, reckoned."""
         load = Load(
-            "overload", rates=((rate, seconds),), connections=self.plan.connections, mix=self.plan.mix
+            "overload",
+            rates=((rate, seconds),),
+            connections=self.plan.connections,
+            mix=self.plan.mix,
+            proven=True,
         )
         server = asking(self.running.server, variant, self.plan.deadline_ms)
         samples = run(replace(self.running, server=server), load, self.material, seed=seed)
@@ -185,12 +190,12 @@ def judged(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def judged_curve(curve: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the ladder gains: at each load that neither other form can answer, its effective NDCG@10 over theirs."""
+    """What the ladder gains: at each load that fp32 cannot answer, its effective NDCG@10 over the best of the rest."""
     gains = []
     for load in sorted({one["load"] for one in curve}):
         forms = {one["form"]: one for one in curve if one["load"] == load}
         others = [one for form, one in forms.items() if form != LADDER]
-        if max(one["in_time_share"] for one in others) >= _ANSWERED:
+        if forms[FP32]["in_time_share"] >= _ANSWERED:
             continue
         worth = [one["effective_ndcg_at_10"] for one in others]
         best = None if None in worth else max(worth)
@@ -204,29 +209,27 @@ def _rejected(samples: Samples, took: np.ndarray, status: int) -> dict[str, Any]
     return {"count": int(chosen.sum()), "latency_ms": percentiles_ms(took[chosen])}
 
 
+def _forms(known: Mapping[str, Known]) -> dict[str, str]:
+    """What is asked for, by the form's name; of the smaller variants those that `auto` may take, the best first."""
+    smaller = [name for name, one in known.items() if one.active and one.may_serve and name != BASELINE]
+    smaller.sort(key=lambda name: -(known[name].ndcg_at_10 or 0.0))
+    return {FP32: BASELINE, **{f"{name} only": name for name in smaller}, LADDER: AUTO}
+
+
+def _bar_turns(forms: Mapping[str, str]) -> list[tuple[str, str]]:
+    """A form, and the form whose capacity is exceeded. The ladder's own is that of its fastest rung."""
+    return [(form, form) for form in forms if form != LADDER] + [(LADDER, FP32), (LADDER, LADDER)]
+
+
 def _by_variant(
-    running: Running,
-    known: Mapping[str, Known],
-    forms: Mapping[str, str],
-    plan: OverloadPlan,
-    material: Material,
+    running: Running, forms: Mapping[str, str], plan: OverloadPlan, material: Material
 ) -> dict[str, float]:
-    """The closed loop's rate of `auto` and of everything that is a form or may be chosen."""
-    wanted = [name for name, one in known.items() if one.active and (one.may_serve or name in forms.values())]
+    """The closed loop's rate of each form."""
     found = {}
-    for variant in (AUTO, *wanted):
+    for variant in forms.values():
         asked = replace(running, server=asking(running.server, variant))
         found[variant] = capacity_of(asked, plan.mix, material, plan.calibration_seconds)
     return found
-
-
-def _chosen(running: Running, material: Material) -> str:
-    """The variant that `auto` takes while nothing else is going on."""
-    asked = replace(running, server=asking(running.server, AUTO))
-    load = Load("choice", rates=((10.0, 1.0),), mix=((len(material.asks[0].candidates), 1.0),))
-    samples = run(asked, load, material, seed=0)
-    ((variant, _), _), *_ = Counter(samples.origins.values()).most_common(1)
-    return variant
 
 
 def _shuffled(forms: list[str], number: int) -> list[str]:

@@ -115,7 +115,11 @@ def short_table(results: Sequence[Result]) -> str:
 
 
 def agreement(newer: Result, older: Result) -> str:
-    """How far the ratio tables of two runs differ, in one sentence."""
+    """How far the ratio tables of two runs differ, in one sentence; only those of one commit and plan can."""
+    which = f"`{newer['model']}`, `{newer['variant']}`"
+    between = f"runs of {older['machine']['at']} and {newer['machine']['at']}"
+    if any(_what_ran(newer)[key] != _what_ran(older)[key] for key in _what_ran(newer)):
+        return f"{which}: the newest two are of different commits or plans ({between})."
     differences = [
         (abs(median(now) / median(ratios(older, load)[name]) - 1), name, load)
         for load in closed_loads(newer)
@@ -123,12 +127,16 @@ def agreement(newer: Result, older: Result) -> str:
         if name != OURS and name in ratios(older, load)
     ]
     largest, name, load = max(differences)
-    verdict = "they agree" if largest <= AGREES_WITHIN else "they do NOT agree"
+    apart = sum(one > AGREES_WITHIN for one, _, _ in differences)
+    verdict = f"{apart} of them do NOT agree" if apart else "they agree"
     return (
-        f"`{newer['model']}`, `{newer['variant']}`: {verdict} within {AGREES_WITHIN:.0%} on {len(differences)} ratios; "
-        f"the largest difference is {largest:.1%} ({name}, {load}; runs of {older['machine']['at']} "
-        f"and {newer['machine']['at']})."
+        f"{which}: of {len(differences)} ratios, {verdict} within {AGREES_WITHIN:.0%}; "
+        f"the largest difference is {largest:.1%} ({name}, {load}; {between})."
     )
+
+
+def _what_ran(result: Result) -> dict[str, Any]:
+    return {"commit": result["machine"]["commit"], "bench": result["bench"]}
 
 
 def peers_plots(result: Result) -> list[str]:

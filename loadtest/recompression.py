@@ -11,7 +11,7 @@ from rich.console import Console
 
 from loadtest.admin import Admin
 from loadtest.alongside import share_within
-from loadtest.bars import RECOMPRESSION_FAILURES, RECOMPRESSION_P99, Bar
+from loadtest.bars import RECOMPRESSION_FAILURES, RECOMPRESSION_OPEN_P99, RECOMPRESSION_P99, Bar
 from loadtest.compare import material_of
 from loadtest.machine import compressor_cpu_seconds
 from loadtest.measure import Load, Material, run
@@ -77,6 +77,11 @@ def measure_recompression(prepared: Prepared, plan: RecompressionPlan) -> dict[s
     figures: list[tuple[Bar, float | None]] = [
         # Without a job beside it, the figure would be of something else.
         (RECOMPRESSION_P99, turns.p99_ratio(FULL) if running_share > 0 else None),
+        *(
+            (RECOMPRESSION_OPEN_P99, turns.p99_ratio(load) if running_share > 0 else None)
+            for load in turns.loads()
+            if load != FULL
+        ),
         (RECOMPRESSION_FAILURES, turns.failures()),
     ]
     return {

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from app import fingerprint
 from app.active import State
-from app.fingerprint import LIBRARIES, inputs_sha256, library_versions, stale_variants
+from app.fingerprint import LIBRARIES, Inputs, library_versions, stale_variants
 from app.model_card import BASELINE, Recipe, read_card
 from app.report import Machine
 from app.store import ArtifactStore
@@ -66,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 def prints(folder: Path) -> tuple[str, str]:
     """The fingerprints of the baseline and of the first recipe."""
     card = read_card(folder)
-    return inputs_sha256(card, folder, None), inputs_sha256(card, folder, card.recipes[0])
+    return Inputs.of(card, folder).sha256(None), Inputs.of(card, folder).sha256(card.recipes[0])
 
 
 def edit(before: str, after: str) -> Change:
@@ -168,7 +169,7 @@ def test_fingerprints_are_the_same_wherever_the_model_lies(folder: Path) -> None
 
 def test_the_baseline_and_every_recipe_differ(folder: Path) -> None:
     card = read_card(folder)
-    found = {inputs_sha256(card, folder, recipe) for recipe in (None, *card.recipes)}
+    found = {Inputs.of(card, folder).sha256(recipe) for recipe in (None, *card.recipes)}
     assert len(found) == 3
     assert all(len(one) == 64 for one in found)
 
@@ -176,7 +177,7 @@ def test_the_baseline_and_every_recipe_differ(folder: Path) -> None:
 def test_a_recipe_counts_by_its_steps_and_seed_not_by_its_name(folder: Path) -> None:
     card = read_card(folder)
     named = [Recipe(name=name, steps=({"technique": "prune"},)) for name in ("a", "b")]
-    assert len({inputs_sha256(card, folder, recipe) for recipe in named}) == 1
+    assert len({Inputs.of(card, folder).sha256(recipe) for recipe in named}) == 1
 
 
 def test_libraries_instruction_sets_and_code_matter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +197,10 @@ def test_libraries_instruction_sets_and_code_matter(folder: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     "name",
-    ["training/fit.py", "training/data/sources/new.py", "compression/gate.py", "encoding.py", "schema.py"],
+    [
+        *("training/fit.py", "training/data/sources/new.py", "compression/gate.py"),
+        *("encoding.py", "schema.py", "machine.py"),
+    ],
 )
 def test_all_code_that_makes_a_variant_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -230,4 +234,56 @@ def test_a_variant_is_stale_until_an_up_to_date_version_is_active(folder: Path, 
     store.activate("tiny", lambda state: State(versions, state.policy))
     assert stale_variants(card, folder, store) == ["int8", "pruned"]
     publish(store, a_manifest("int8", inputs=int8))
-    assert stale_variants(card, folder, store) == ["pruned"]
+    assert stale_variants(card, folder, store) == ["pruned"], "it was made, and rolled back"
+
+
+def test_what_a_variant_was_made_from_may_come_back(folder: Path, tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path / "store")
+    checkpoint, card = folder / "checkpoint.safetensors", read_card(folder)
+    versions = []
+    for weights in (b"weights", b"other weights"):
+        checkpoint.write_bytes(weights)
+        versions.append(publish(store, a_manifest(inputs=prints(folder)[0])).version)
+        time.sleep(0.002)  # versions are ordered by the millisecond
+    older, newer = versions
+    store.activate("tiny", lambda state: State({BASELINE: newer}, state.policy))
+    assert BASELINE not in stale_variants(card, folder, store)
+    checkpoint.write_bytes(b"weights")
+    assert BASELINE in stale_variants(card, folder, store), "the older version is wanted again"
+    store.activate("tiny", lambda state: State({BASELINE: older}, state.policy))
+    assert BASELINE not in stale_variants(card, folder, store)
+    checkpoint.write_bytes(b"other weights")
+    assert BASELINE not in stale_variants(card, folder, store), "the newer one was rolled back"
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["named", "linked"])
+def test_a_folder_of_data_outside_counts_by_the_sizes_and_times_of_its_files(
+    folder: Path, link: bool
+) -> None:
+    data = folder.parent / "shared"
+    (data / "part").mkdir(parents=True)
+    (data / "part" / "ratings.csv").write_text("1,2,3")
+    if link:
+        (folder / "data").symlink_to(data)
+    edit(str(folder.parent.parent / "clicks.csv"), "data" if link else "../shared")(folder)
+    before = prints(folder)
+    assert prints(folder) == before
+    (data / "part" / "ratings.csv").write_text("1,2,3\n1,3,5")
+    after = prints(folder)
+    assert not set(before) & set(after)
+    (data / "more.csv").write_text("")
+    assert not set(after) & set(prints(folder))
+
+
+def test_text_that_is_no_path_is_none(folder: Path) -> None:
+    edit(str(folder.parent.parent / "clicks.csv"), "\\u0000" + 5000 * "x")(folder)
+    assert len(set(prints(folder))) == 2
+
+
+def test_how_further_teachers_are_trained_counts_for_the_recipes_that_have_some(folder: Path) -> None:
+    edit('technique = "quantize_dynamic", bits = 8', 'technique = "distill", teachers = 3')(folder)
+    before = prints(folder)
+    edit("training.epochs = 3", "training.epochs = 4")(folder)
+    after = prints(folder)
+    assert before[0] == after[0], "the baseline's weights are in its file"
+    assert before[1] != after[1]

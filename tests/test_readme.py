@@ -40,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(store: Path) -> Iterator[str]:
     """`make run`, once it answers; gives its address."""
     assert SHELL[0] == "make run"
-    settings = environment(port=0, store=store, compressor_nice=0)
+    settings = environment(port=0, store=store, compressor_nice=0, compressor_idle=False)
     for name in ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # of the `make test` that may have started this
         settings.pop(name, None)
     log = store.parent / "log"

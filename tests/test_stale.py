@@ -6,7 +6,7 @@ import pytest
 from app.active import Policy, State
 from app.artifact import GRAPH_FILE, MANIFEST_FILE, Manifest
 from app.errors import ConfigurationError
-from app.fingerprint import inputs_sha256
+from app.fingerprint import Inputs
 from app.jobs import JobQueue
 from app.model_card import ModelCard, read_card
 from app.settings import Settings
@@ -40,7 +40,9 @@ def publish_all(settings: Settings, card: ModelCard) -> dict[str, str]:
     for name, recipe in (("baseline", None), *((recipe.name, recipe) for recipe in card.recipes)):
         with store.staged() as staged:
             (staged / GRAPH_FILE).write_bytes(name.encode())
-            manifest = Manifest(model="tiny", variant=name, inputs_sha256=inputs_sha256(card, folder, recipe))
+            manifest = Manifest(
+                model="tiny", variant=name, inputs_sha256=Inputs.of(card, folder).sha256(recipe)
+            )
             versions[name] = store.publish(staged, manifest).version
     store.activate("tiny", lambda state: State(versions, state.policy, "a test"))
     return versions

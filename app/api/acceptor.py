@@ -1,8 +1,7 @@
 """Takes connections from a listening socket that several workers share, so that each of them gets its part.
 
-libuv, and so uvicorn's own server, takes all that wait in one go, and whoever wakes first has them. An acceptor takes
-one in each turn of its event loop, so that a busy worker takes fewer; and one that is ahead of another lets a moment
-pass before it takes what is still there.
+With uvicorn's own server whoever wakes first takes what is there. An acceptor takes up to sixteen in a turn of its
+event loop, and one that is ahead of another worker lets a moment pass before it takes what is still there.
 """
 
 import asyncio
@@ -13,6 +12,7 @@ from collections.abc import Callable, Sized
 from typing import Protocol
 
 _RETRY_SECONDS = 1.0  # as asyncio's own servers wait
+_MOST_IN_A_TURN = 16  # what others wait for meanwhile is a millisecond or two
 _YIELD_SECONDS = 0.001  # the least that the event loop's timers know; an idle worker wakes in a tenth of it
 # Errors of the one connection, which is gone with them: see "Error handling" in accept(2).
 _OF_THE_CONNECTION = {
@@ -78,16 +78,18 @@ class Acceptor:
             await asyncio.wait(self._beginning)
 
     def _on_waiting(self) -> None:
-        """A connection waits; another worker may be faster."""
-        if self._stopped:
-            self._pause()
-            return
-        held = self._tell()
-        least = None if self._peers is None else self._peers.least_of_others()
-        if least is not None and held > least + 1 + least // 8:
-            self._rest_for(_YIELD_SECONDS)
-        else:
-            self._take()
+        """Connections wait; another worker may be faster."""
+        for _ in range(_MOST_IN_A_TURN):
+            if self._stopped:
+                self._pause()
+                return
+            held = self._tell()
+            least = None if self._peers is None else self._peers.least_of_others()
+            if least is not None and held > least + 1 + least // 8:
+                self._rest_for(_YIELD_SECONDS)
+                return
+            if not self._take():
+                return
 
     def _tell(self) -> int:
         held = len(self._connections) + len(self._beginning)
@@ -100,24 +102,26 @@ class Acceptor:
         if self._peers is not None:
             self._peers.withdraw()
 
-    def _take(self) -> None:
-        """Accept one connection, if one waits."""
+    def _take(self) -> bool:
+        """Accept one connection; whether another may be looked for at once."""
         try:
             connection, _ = self._listener.accept()
         except BlockingIOError:
-            return  # another worker has it
+            return False  # none waits, or another worker has it
         except OSError as error:
-            if error.errno not in _OF_THE_CONNECTION:
-                # For want of descriptors or memory, as a rule. What waits is left to the others, or to us later.
-                _LOG.error("no connection can be accepted for %.0f s: %s", _RETRY_SECONDS, error)
-                self._withdraw()
-                self._rest_for(_RETRY_SECONDS)
-            return
+            if error.errno in _OF_THE_CONNECTION:
+                return True
+            # For want of descriptors or memory, as a rule. What waits is left to the others, or to us later.
+            _LOG.error("no connection can be accepted for %.0f s: %s", _RETRY_SECONDS, error)
+            self._withdraw()
+            self._rest_for(_RETRY_SECONDS)
+            return False
         connection.setblocking(False)
         task = self._loop.create_task(self._begin(connection))
         self._beginning.add(task)
         task.add_done_callback(self._on_begun)
         self._tell()
+        return True
 
     async def _begin(self, connection: socket.socket) -> None:
         try:

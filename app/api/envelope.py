@@ -10,7 +10,7 @@ import secrets
 from http import HTTPStatus
 from typing import Any
 
-import orjson
+import msgspec
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -36,6 +36,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 REQUEST_ID_HEADER = "X-Request-ID"
 _RETRY_AFTER_SECONDS = b"1"
 _LONGEST_NUMBER = 18
+_ENCODE = msgspec.json.Encoder().encode
 
 
 class Envelope:
@@ -118,7 +119,7 @@ def too_large(most: int) -> BodyTooLarge:
 
 def error_payload(error: ServiceError) -> bytes:
     """The one shape of every error."""
-    return orjson.dumps({"error": {"code": error.code, "message": error.message, "details": error.details}})
+    return _ENCODE({"error": {"code": error.code, "message": error.message, "details": error.details}})
 
 
 def error_headers(error: ServiceError) -> list[tuple[bytes, bytes]]:

@@ -18,7 +18,7 @@ from app.api.envelope import error_headers, error_payload
 from app.api.known_heads import Route
 from app.api.large import LARGE_BYTES, Line, Steps
 from app.errors import DeadlineExceeded, InvalidInput, ServiceError, is_expected
-from app.serving.early import check_awaited, check_unread, check_wanted
+from app.serving.early import check_awaited, check_there, check_unread, check_wanted
 from app.serving.loaded import LoadedModel
 from app.serving.metrics import Metrics
 from app.serving.observation import Observation
@@ -164,7 +164,8 @@ class Hot:
         """The same for a large body. Each step is taken only while there is somebody to answer in time."""
         observation = Observation(ask.model, ask.received)
         try:
-            check_wanted(ask.gone, ask.body, ask.received, self._deadline_ms)
+            check_there(ask.gone)
+            check_wanted(self._registry.get(ask.model), ask.body, ask.received, self._deadline_ms)
             model, query = self._read(ask, observation)
             steps, seconds = begin_in_steps(model, query), 0.0
             while True:
@@ -202,8 +203,9 @@ class Hot:
         self, ask: Ask, observation: Observation, begun: Begun, work: float | None, outcome: Outcome
     ) -> None:
         if isinstance(outcome, Exception):
+            observation.variant = begun.choice.variant
             if isinstance(outcome, DeadlineExceeded):
-                begun.model.engine.admission.note_end(begun.query.deadline)
+                begun.model.engine.admission.note_missed()
             self._fail(ask, observation, outcome)
             return
         started = time.perf_counter()

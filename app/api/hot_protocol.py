@@ -7,19 +7,17 @@ same routes exist.
 
 import re
 import time
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, cast
 
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from app.api.envelope import REQUEST_ID, announces_more, error_headers, error_payload, too_large
-from app.api.hot import Ask, Headers, Hot
+from app.api.envelope import REQUEST_ID, announces_more
+from app.api.hot import Headers, Hot
+from app.api.hot_cycle import HotCycle, head_of
 from app.api.known_heads import KnownHead, KnownHeads, Route
-from app.api.large import LARGE_BYTES
-from app.api.presence import Presence
 from app.api.protocol import TOO_SLOW, BoundedProtocol
 from app.api.request_ids import RequestIds
-from app.errors import NotReady, RequestTimeout, ServiceError
+from app.errors import NotReady, RequestTimeout
 
 _HOT = re.compile(rb"/v1/models/([A-Za-z0-9._-]{1,64})/(rank|recommend)")
 _CLOSE_ENOUGH_SECONDS = 0.001
@@ -58,12 +56,12 @@ class HotProtocol(BoundedProtocol):
         if cycle is before and self._incomplete_since is None:
             self._rests_since = rested_since  # the end of a line, which begins no request
         if cycle is not before and isinstance(cycle, HotCycle) and cycle.is_whole_and_usual:
-            self._known_heads.learn(data, cycle.model, cycle.route, len(cycle.body))
+            self._known_heads.learn(data, cycle.model, cycle.route, cycle.body_bytes)
 
     def on_headers_complete(self) -> None:
         """The head is there: which way does the request go?"""
         matched = _HOT.fullmatch(self.url)
-        if matched is None or not self._is_plain():
+        if matched is None or not self._is_plain() or self.is_ending:
             super().on_headers_complete()
             return
         self.end_of_head()
@@ -88,6 +86,7 @@ class HotProtocol(BoundedProtocol):
         if not isinstance(cycle, HotCycle):
             super().on_body(body)
             return
+        self.body_comes = True
         if cycle.response_complete:
             return
         cycle.body += body
@@ -115,12 +114,12 @@ class HotProtocol(BoundedProtocol):
         which = status, *headers
         found = kept.get(which)
         if found is None:
-            found = kept[which] = _head_of(status, [*defaults, *headers])
+            found = kept[which] = head_of(status, [*defaults, *headers])
         return cast(bytes, found)
 
     def on_response_complete(self) -> None:
         """The connection is free. One timer for many requests closes it when it has rested for long."""
-        if self.pipeline or self._refusal or self.transport.is_closing():
+        if self.pipeline or self._refusal or self.is_ending:
             super().on_response_complete()
             return
         self.server_state.total_requests += 1
@@ -149,7 +148,11 @@ class HotProtocol(BoundedProtocol):
     def end_incomplete(self) -> None:
         """Tell a hot request whose body does not come."""
         cycle: object = self.cycle
-        if isinstance(cycle, HotCycle) and cycle.more_body and not cycle.response_complete:
+        if (
+            isinstance(cycle, HotCycle)
+            and cycle.more_body
+            and not (cycle.response_complete or self.is_ending)
+        ):
             cycle.refuse(RequestTimeout(TOO_SLOW))
         super().end_incomplete()
 
@@ -183,13 +186,13 @@ class HotProtocol(BoundedProtocol):
             and self._head_bytes is None
             and not self.pipeline
             and not self.flow.write_paused
-            and not self.transport.is_closing()
+            and not self.is_ending
         )
 
     def _answer_known(self, known: KnownHead, data: bytes) -> None:
         """What the parser would lead to for this head."""
         self._rests_since = _BUSY
-        self._incomplete_since = None
+        self._incomplete_since = self._unread_since = None
         cycle = HotCycle(self, known.model, known.route, "", keeps_alive=True)
         cycle.body = data[known.body_at :]
         self.cycle = cast(Any, cycle)
@@ -206,95 +209,3 @@ class HotProtocol(BoundedProtocol):
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
         )
-
-
-def _head_of(status: int, headers: Headers) -> bytes:
-    lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
-    return STATUS_LINE[status] + lines + b"content-type: application/json\r\n"
-
-
-class _Event(Protocol):
-    def set(self) -> None: ...
-
-
-class _NobodyWaits:
-    def set(self) -> None:
-        """Nothing waits for a hot request's body."""
-
-
-class HotCycle:
-    """One hot request and its answer; what HttpToolsProtocol asks of a cycle, and no more."""
-
-    __slots__ = (
-        *("_hot", "_protocol", "body", "disconnected", "keep_alive", "may_be_known", "model", "more_body"),
-        *("presence", "request_id", "response_complete", "route"),
-    )
-    message_event: _Event = _NobodyWaits()
-
-    def __init__(
-        self, protocol: HotProtocol, model: str, route: Route, request_id: str, *, keeps_alive: bool
-    ) -> None:
-        """`request_id` is the client's; empty: it has one of ours."""
-        self._protocol = protocol
-        self._hot = protocol.hot
-        self.model = model
-        self.route = route
-        self.body: bytes | bytearray = bytearray()
-        self.more_body = True
-        self.keep_alive = keeps_alive
-        self.disconnected = False
-        self.response_complete = False
-        self.presence: Presence | None = None  # of a large request that is whole
-        self.may_be_known = keeps_alive and not request_id
-        self.request_id = request_id or protocol.request_ids.new()
-
-    @property
-    def is_whole_and_usual(self) -> bool:
-        """Whether all of it has come, and nothing in its head is its own."""
-        return self.may_be_known and not self.more_body
-
-    def begin(self, received: float) -> None:
-        """The body is whole: have it answered."""
-        self.more_body = False
-        ask = Ask(self.route, self.model, self.body, self.request_id, received, self._is_gone, self.respond)
-        if len(self.body) >= LARGE_BYTES:
-            self.presence = presence = Presence(self._protocol.transport)
-            ask.gone, ask.is_doubtful = presence.has_left, presence.is_doubtful
-        self._hot.answer(ask)
-
-    def refuse_large(self, most: int) -> None:
-        """Refuse a body that is larger than the service takes, before all of it has come."""
-        self.refuse(too_large(most))
-
-    def refuse(self, error: ServiceError) -> None:
-        """Answer with an error what has not come to the ranker."""
-        self._hot.refuse(self.model, time.perf_counter(), error)
-        self.respond(error.status, error_payload(error), error_headers(error))
-
-    def respond(self, status: int, payload: bytes, headers: Headers) -> None:
-        """Write the answer; the connection is then free for the next request."""
-        if self.response_complete or self.disconnected:
-            return
-        protocol = self._protocol
-        head = self._head(status, headers)
-        protocol.transport.write(
-            b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
-            % (head, self.request_id.encode(), len(payload), payload)
-        )
-        self.response_complete = True
-        if self.presence is not None:
-            self.body = b""  # megabytes, which would stay for as long as the connection rests
-        if not self.keep_alive:
-            protocol.transport.close()
-        protocol.on_response_complete()
-
-    def _head(self, status: int, headers: Headers) -> bytes:
-        closes = any(name == b"connection" for name, _ in headers)
-        if self.keep_alive and not closes:
-            return self._protocol.head(status, headers)
-        self.keep_alive = False
-        lines = [*self._protocol.server_state.default_headers, *headers]
-        return _head_of(status, lines if closes else [*lines, (b"connection", b"close")])
-
-    def _is_gone(self) -> bool:
-        return self.disconnected or self._protocol.transport.is_closing()

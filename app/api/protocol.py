@@ -6,16 +6,18 @@ import time
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.api.envelope import error_payload
+from app.api.lingering import LingeringProtocol
 from app.errors import RequestTimeout
 
 TOO_SLOW = "the request did not come in time; send it in one go"
 MAX_HEAD_BYTES = 64 * 1024
+"""Of a request's path and headers, and of what may come around its body without being any of it."""
+_LONG_HEAD = f"the request's path and headers are too long; they may take {MAX_HEAD_BYTES:,} bytes"
+_LONG_FRAMING = f"what comes beside the request's body is too long; it may take {MAX_HEAD_BYTES:,} bytes"
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(LingeringProtocol):
     """Refuses a request whose path and headers do not end, and clients that keep it waiting; keeps to HTTP/1.
 
     The parser joins the pieces of a header as they come, so that one without an end takes ever more memory and time.
@@ -26,6 +28,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._head_bytes: int | None = None  # None: no head has begun that has not ended
         self._begun_now = False
+        self.body_comes = False  # with the bytes that are being parsed
+        self._bodiless_bytes = 0
         self._asks_to_upgrade = False
         self._incomplete_since: float | None = None
         self._unread_since: float | None = None
@@ -48,50 +52,65 @@ class BoundedProtocol(HttpToolsProtocol):
         elif now - self._unread_since > seconds:
             self.transport.abort()
             return
-        if self._incomplete_since is not None and now - self._incomplete_since > seconds:
+        if self._incomplete_since is None:
+            return
+        if self.flow.read_paused:
+            self._incomplete_since = now  # the client cannot send: another request of its is being answered
+        elif now - self._incomplete_since > seconds:
             self.end_incomplete()
 
     def end_incomplete(self) -> None:
         """The request that is coming has taken too long; what is answered before it is not disturbed."""
+        if self.is_ending:
+            return
         answered: bool = self.cycle is None or self.cycle.response_complete
         if self._head_bytes is not None and not answered:
             return
-        if self._head_bytes is not None:
-            error = RequestTimeout(TOO_SLOW)
-            payload = error_payload(error)
-            lines = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d" % len(
-                payload
-            )
-            self.transport.write(b"%b%b\r\n\r\n%b" % (STATUS_LINE[error.status], lines, payload))
         self._incomplete_since = None
-        self.transport.close()
+        if self._head_bytes is not None:
+            self.tell(RequestTimeout(TOO_SLOW))
+        else:
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""
+        if self.throws_away(data):
+            return
         if self._refusal:
             return  # nothing that follows can be told apart; it is read, for what is left unread resets a connection
-        self._begun_now = False
+        self._begun_now = self.body_comes = False
         self._unset_keepalive_if_required()
         try:
             self._parse(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             # The latter comes from CONNECT alone, whose request is the newest; and we are no proxy.
             self._refuse_newest(
-                "Invalid HTTP request received.", is_whole=isinstance(error, HttpParserUpgrade)
+                "what was sent is no HTTP/1 request", is_whole=isinstance(error, HttpParserUpgrade)
             )
             return
-        if self._head_bytes is None or self._begun_now:
+        if self._begun_now or self.is_ending:
             return
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse_newest("The request's headers are too long.")
+        if self._head_bytes is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse_newest(_LONG_HEAD)
+        elif self._incomplete_since is not None:
+            self._bodiless_bytes = 0 if self.body_comes else self._bodiless_bytes + len(data)
+            if self._bodiless_bytes > MAX_HEAD_BYTES:
+                self._refuse_newest(_LONG_FRAMING)
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
-        self._head_bytes = 0
+        self._head_bytes = self._bodiless_bytes = 0
         self._begun_now = True
+        self._unread_since = None  # whoever sends the next request has read the answer before it
         self._incomplete_since = time.monotonic()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; what follows a body is a trailer, which nothing here has a use for (RFC 9110, section 6.5.1)."""
+        if self._head_bytes is not None:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """It has ended."""
@@ -99,6 +118,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._asks_to_upgrade = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
         if not self._asks_to_upgrade:
             super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self.body_comes = True
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -109,7 +133,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer is written; when it was the last before bytes that are no request, those are refused."""
-        if not self._refusal or self.pipeline or self.transport.is_closing():
+        if not self._refusal or self.pipeline or self.is_ending:
             super().on_response_complete()
             return
         self.server_state.total_requests += 1

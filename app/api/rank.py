@@ -79,6 +79,7 @@ async def _answered(request: Request, route: Route) -> Response:
     except ServiceError as error:
         hot.refuse(model, received, error)
         raise
+    received = time.perf_counter()  # how long the client took to send it is no part of its deadline
     future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
     def respond(status: int, payload: bytes, headers: Headers) -> None:

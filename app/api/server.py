@@ -35,6 +35,10 @@ _TICKS_A_SECOND = 10
 # A thread that loads a version or scores for a shadow may hold Python for so long while requests wait. The default is
 # 5 ms, longer than most of them take; while only one thread has work nothing is switched.
 _SWITCH_SECONDS = 0.0005
+# libuv takes one connection from each handle in a turn of the event loop, and where turns hold runs of a graph,
+# hundreds that come at once would wait for a second, with their requests. So one worker alone has its listening socket
+# as often as this; several share it by an acceptor.
+_HANDLES = 16
 # What uvicorn imports when it begins to serve; the warm parent has it for all workers.
 _IMPORTED_LATE = ("uvicorn.lifespan.on", "uvicorn.loops.uvloop", "uvloop")
 
@@ -109,11 +113,11 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then leave everything loaded so far out of garbage collections: a full one takes tens of ms.
-
-        One worker alone takes all connections that wait, which is faster; several take them one by one.
-        """
-        await super().startup([] if self._shares_listener else sockets)
+        """Start, then leave everything loaded so far out of garbage collections: a full one takes tens of ms."""
+        handles = (
+            [] if self._shares_listener else [one.dup() for one in sockets or () for _ in range(_HANDLES)]
+        )
+        await super().startup(handles)
         gc.collect()
         gc.freeze()
         give_back()

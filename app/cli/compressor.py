@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 @with_settings(
     *("store", "models", "cache", "compressor_threads", "compressor_nice"),
-    *("keep_versions", "job_timeout_seconds"),
+    *("compressor_idle", "keep_versions", "job_timeout_seconds"),
 )
 def compressor(settings: Settings) -> None:
     """Queue what is not up to date, then run every job of the queue. Ctrl-C or SIGTERM ends with code 0.

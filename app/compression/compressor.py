@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -58,6 +59,18 @@ def be_modest(settings: Settings) -> None:
         os.environ[name] = str(settings.compressor_threads)
 
 
+def wait_for_idle_cores() -> None:
+    """Have a core, from now on, only while nothing else wants it: see SCHED_IDLE in sched(7).
+
+    Niceness alone leaves a job a tenth of a core that serving wants. And a core with a niced job does not count as
+    idle, so that the kernel wakes two workers on the other one.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except OSError as error:  # a sandbox may forbid it
+        _LOG.warning("jobs yield to serving by their niceness alone: %s", error.strerror)
+
+
 def run_jobs(settings: Settings, work: Work | None = None) -> bool:
     """Run jobs until none waits; False, without running any, when another compressor of the store is alive."""
     queue = JobQueue(settings.store / QUEUE_FILE)
@@ -67,6 +80,8 @@ def run_jobs(settings: Settings, work: Work | None = None) -> bool:
         for job in queue.requeue_abandoned():
             _LOG.info("job %s (%s): its compressor died; now %s", job.id, job.model, job.state)
         while claimed := queue.claim(f"pid {os.getpid()}"):
+            if settings.compressor_idle and ArtifactStore(settings.store).models():
+                wait_for_idle_cores()
             _run(settings, queue, claimed, work or compress)
     return True
 
@@ -81,9 +96,16 @@ def compress(settings: Settings, job: Job, progress: Progress) -> dict[str, Any]
     from app.compression import pipeline  # noqa: PLC0415
 
     torch.set_num_threads(settings.compressor_threads)
-    site = Site(settings.models, ArtifactStore(settings.store), settings.cache, settings.keep_versions)
+    store = ArtifactStore(settings.store)
+    site = Site(settings.models, store, settings.cache, settings.keep_versions)
     selection = Selection(job.recipes, job.recipe, job.force, origin=f"job {job.id}")
-    return {"variants": msgspec.to_builtins(pipeline.compress(job.model, selection, site, progress))}
+    with store.scratch() as folder:
+        # Libraries leave files there when this process is killed; the next writer sweeps this folder, and not /tmp.
+        tempfile.tempdir = str(folder)
+        try:
+            return {"variants": msgspec.to_builtins(pipeline.compress(job.model, selection, site, progress))}
+        finally:
+            tempfile.tempdir = None
 
 
 def _run(settings: Settings, queue: JobQueue, job: Job, work: Work) -> None:

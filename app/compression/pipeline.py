@@ -28,9 +28,10 @@ def compress(model: str, selection: Selection, site: Site, progress: Progress) -
     outcomes = [run.baseline()]
     for position, (recipe, steps) in enumerate(plan):
         outcomes.append(run.variant(recipe, steps, position, len(plan)))
+    told = run.finish()
     site.store.collect(model, site.keep_versions)
-    for reason in run.left_out:
-        progress(1.0, reason)
+    for sentence in told:
+        progress(1.0, sentence)
     progress(1.0, "done")
     if failed := [one for one in outcomes if one.version is None]:
         reasons = "; ".join(f"{one.variant}: {one.reason}" for one in failed)

@@ -8,9 +8,8 @@ import msgspec
 import onnx
 from torch import nn
 
-from app.active import State
 from app.artifact import Manifest, verify
-from app.card_policy import with_card_policy
+from app.compression.activate import Activations
 from app.compression.bench import Bench
 from app.compression.gate import judge
 from app.compression.item_side import cut_item_side, trial_of
@@ -20,8 +19,8 @@ from app.compression.recipe import Step
 from app.compression.site import Outcome, Selection, Site
 from app.compression.subject import Subject
 from app.compression.workshop import Progress, Workshop
-from app.errors import ArtifactCorrupt, ServiceError
-from app.fingerprint import inputs_sha256
+from app.errors import ArtifactCorrupt, CompressionFailed, ServiceError
+from app.fingerprint import Inputs
 from app.machine import this_machine
 from app.model_card import BASELINE, ModelCard, Recipe
 from app.report import Verdict
@@ -43,8 +42,8 @@ class Run:
         self.store = site.store
         self.progress = progress
         self.subject = Subject(card, site.models / card.name, site.cache)
-        self.left_out: list[str] = []
-        """What of the card's policy cannot serve, by the latest activation."""
+        self._inputs = Inputs.of(card, self.subject.folder)
+        self._activations = Activations(card, site.store, selection)
         self._baseline: Manifest | None = None
         self._bench: Bench | None = None
 
@@ -52,12 +51,17 @@ class Run:
         """The fp32 graph: reused when it is up to date, made otherwise."""
         # Named recipes need a baseline, but do not ask for a new one.
         everything = self.selection.recipes is None and self.selection.recipe is None
-        inputs = inputs_sha256(self.card, self.subject.folder, None)
+        inputs = self._inputs.sha256(None)
         started = time.monotonic()
         progress = self._part(BASELINE, 0.0, _BASELINE_SHARE)
         found = None if self.selection.force and everything else self._find(BASELINE, inputs, progress)
         self._baseline = found or self._make_baseline(inputs, started, progress)
         return self._activate(self._baseline, started, reused=found is not None)
+
+    def finish(self) -> list[str]:
+        """When all is made: let what an earlier baseline has left serve no more. Gives sentences for the log."""
+        self._activations.retire()
+        return self._activations.told()
 
     def variant(self, recipe: Recipe, steps: tuple[Step, ...], position: int, count: int) -> Outcome:
         """One recipe's variant. A step that cannot do its work is an outcome, so that the other recipes still run."""
@@ -65,7 +69,7 @@ class Run:
         start = _BASELINE_SHARE + position * share
         progress = self._part(recipe.name, start, start + share)
         started = time.monotonic()
-        inputs = inputs_sha256(self.card, self.subject.folder, recipe)
+        inputs = self._inputs.sha256(recipe)
         found = None if self.selection.force else self._find(recipe.name, inputs, progress)
         if found is not None:
             return self._activate(found, started, reused=True)
@@ -93,6 +97,7 @@ class Run:
         subject = self.subject
         display = self.card.data.display if self.card.data else ()
         catalog = make_catalog(subject.encoder, subject.prepared, display)
+        self._check_unchanged()
         catalog_version = publish_catalog(self.store, self.card.name, inputs, catalog).version
         progress(0.1, "exporting")
         with self.store.staged() as folder:
@@ -102,6 +107,7 @@ class Run:
             self._bench = Bench(folder, subject.encoder, subject.prepared, self.card.profile)
             measuring: Progress = lambda done, what: progress(0.2 + 0.8 * done, what)  # noqa: E731
             report = self._bench.measure_baseline(folder, started, measuring)
+            self._check_unchanged()
             origin = Origin(self.card.name, BASELINE, inputs, catalog_version)
             return publish_graph(self.store, folder, origin, report, _BASELINE_VERDICT)
 
@@ -117,6 +123,7 @@ class Run:
             self._cut(folder, progress)
             report = msgspec.structs.replace(bench.measure(folder, started, _tail(progress)), notes=notes)
             assert baseline.catalog is not None
+            self._check_unchanged()
             origin = Origin(
                 self.card.name, recipe.name, inputs, baseline.catalog, baseline.reference, recipe, steps
             )
@@ -130,6 +137,11 @@ class Run:
         reason = cut_item_side(folder, schema, trial_of(subject.prepared, schema))
         if reason is not None:
             progress(_STEPS_SHARE, f"its item side is not computed beforehand: {reason}")
+
+    def _check_unchanged(self) -> None:
+        """What is read once, and kept, must be what the fingerprint says. Raises CompressionFailed."""
+        if Inputs.of(self.card, self.subject.folder) != self._inputs:
+            raise CompressionFailed("the model's files have changed since this job began; compress again")
 
     def _ready_bench(self) -> tuple[Bench, Manifest]:
         assert self._baseline is not None, "baseline() comes first"
@@ -164,14 +176,7 @@ class Run:
         return (self.subject.export(model) if isinstance(model, nn.Module) else model), notes
 
     def _activate(self, manifest: Manifest, started: float, *, reused: bool) -> Outcome:
-        def with_it(state: State) -> State:
-            versions = {**state.versions, manifest.variant: manifest.version}
-            after = State(versions, state.policy, self.selection.origin, state.policy_set_by)
-            after, self.left_out = with_card_policy(after, self.card, self.store)
-            unchanged = after.versions == state.versions and after.policy == state.policy
-            return state if unchanged else after
-
-        self.store.activate(self.card.name, with_it)
+        self._activations.activate(manifest)
         verdict = manifest.verdict
         assert verdict is not None, "every published graph has a verdict"
         return Outcome(

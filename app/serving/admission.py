@@ -91,8 +91,14 @@ class Admission:
             self._batcher.forget_gone()
 
     def note_end(self, deadline: float) -> None:
-        """Learn from a request that was let in and has its scores, or did not get them in time."""
-        late = time.perf_counter() + self._batcher.lag_seconds > deadline
+        """Learn from a request that was let in and has its scores."""
+        self._learn_margin(late=time.perf_counter() + self._batcher.lag_seconds > deadline)
+
+    def note_missed(self) -> None:
+        """Learn from a request that was let in, and dropped because it was late or would have been."""
+        self._learn_margin(late=True)
+
+    def _learn_margin(self, *, late: bool) -> None:
         margin = self._wait_margin + (_MARGIN_UP if late else -_MARGIN_DOWN)
         self._wait_margin = min(max(margin, _LEAST_MARGIN), _MOST_MARGIN)
 

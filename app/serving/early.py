@@ -2,20 +2,33 @@
 
 Once a request was refused, the next ones are first judged by what can be told without reading them: the deadline and
 the variant, which are looked for in the bytes, and about how many candidates so many bytes have been lately. Only what
-the lowest rung could not answer in time is refused so; admission judges the rest. In doubt a request is read.
+the lowest rung could not answer in time is refused so; admission judges the rest. In doubt a request is read, and so is
+every one for a model that has a feature of the name that is looked for: the name may stand for either then.
 """
 
 import re
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from app.errors import DeadlineExceeded, Overloaded, ServiceError
 from app.model_card import AUTO
 from app.serving.loaded import LoadedModel
 from app.serving.waiting import ClientGone
 
-_DEADLINE = b'"deadline_ms"', re.compile(rb"\s*:\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*[,}]")
-_VARIANT = b'"variant"', re.compile(rb'\s*:\s*"([A-Za-z0-9._-]{1,64})"\s*[,}]')
+
+class _Field(NamedTuple):
+    """A field of the body: its name, the same as it stands there, and what may follow it."""
+
+    name: str
+    quoted: bytes
+    value: re.Pattern[bytes]
+
+
+_DEADLINE = _Field(
+    "deadline_ms", b'"deadline_ms"', re.compile(rb"\s*:\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*[,}]")
+)
+_VARIANT = _Field("variant", b'"variant"', re.compile(rb'\s*:\s*"([A-Za-z0-9._-]{1,64})"\s*[,}]'))
 
 
 class _Unclear(Exception):
@@ -32,9 +45,9 @@ def check_unread(model: LoadedModel, body: bytes | bytearray, received: float, d
         return
     rows = max(1, round(len(body) / model.load.bytes_per_row))
     try:
-        named = _found(body, *_DEADLINE)
+        named = _found(model, body, _DEADLINE)
         deadline = received + (deadline_ms if named is None else float(named)) / 1e3
-        asked = _found(body, *_VARIANT)
+        asked = _found(model, body, _VARIANT)
         lane = model.variants[_cheapest(model, AUTO if asked is None else asked.decode(), rows)].lane
     except (_Unclear, KeyError, ServiceError):
         return  # it is read, and told what is wrong with it
@@ -47,7 +60,7 @@ def check_unread(model: LoadedModel, body: bytes | bytearray, received: float, d
         raise
 
 
-def _check_there(gone: Callable[[], bool]) -> None:
+def check_there(gone: Callable[[], bool]) -> None:
     """Raises ClientGone when the client has left."""
     if gone():
         raise ClientGone
@@ -55,18 +68,15 @@ def _check_there(gone: Callable[[], bool]) -> None:
 
 def check_awaited(gone: Callable[[], bool], deadline: float) -> None:
     """Raises ClientGone or DeadlineExceeded for a request, read by now, that need not be gone on with."""
-    _check_there(gone)
+    check_there(gone)
     if time.perf_counter() >= deadline:
         raise DeadlineExceeded("the deadline passed while the request was encoded; nothing was computed")
 
 
-def check_wanted(
-    gone: Callable[[], bool], body: bytes | bytearray, received: float, deadline_ms: float
-) -> None:
-    """Raises ClientGone or DeadlineExceeded for a request that has waited to be read and need not be any more."""
-    _check_there(gone)
+def check_wanted(model: LoadedModel, body: bytes | bytearray, received: float, deadline_ms: float) -> None:
+    """Raises DeadlineExceeded for a request that has waited to be read and need not be any more."""
     try:
-        named = _found(body, *_DEADLINE)
+        named = _found(model, body, _DEADLINE)
     except _Unclear:
         return
     allowed = deadline_ms if named is None else float(named)
@@ -81,12 +91,13 @@ def _cheapest(model: LoadedModel, asked: str, rows: int) -> str:
     return model.ladder.rungs_of_auto(rows)[0][-1] if asked == AUTO else asked
 
 
-def _found(body: bytes | bytearray, name: bytes, value: re.Pattern[bytes]) -> bytes | None:
-    """The value of a name that occurs once, or None where it does not."""
-    at = body.find(name)
+def _found(model: LoadedModel, body: bytes | bytearray, field: _Field) -> bytes | None:
+    """The value of a field that occurs once, or None where it does not."""
+    at = body.find(field.quoted)
     if at < 0:
         return None
-    found = value.match(body, at + len(name))
-    if found is None or body.find(name, found.end()) >= 0:
+    found = field.value.match(body, at + len(field.quoted))
+    reader = model.any_reader
+    if found is None or body.find(field.quoted, found.end()) >= 0 or (reader and field.name in reader.names):
         raise _Unclear
     return found[1]

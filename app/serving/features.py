@@ -35,6 +35,8 @@ class FeatureReader:
             "context": {f.name for f in self._context_features},
             "candidates": {f.name for f in self._item_features} | {self.schema.item_key},
         }
+        self.names = frozenset[str]().union(*self._allowed.values())
+        """What may be named in a request, somewhere in it."""
 
     def encode_pieces(self, query: Query) -> Generator[None, None, tuple[Query, Mapping[str, Array]]]:
         """Encode what many candidates bring, some of it in each step.

@@ -189,8 +189,9 @@ class Ladder:
     def _ladder(self, names: Collection[str], candidates: int) -> list[str]:
         """Variants that may serve, best quality first, each cheaper than all before it.
 
-        Of those that measurements cannot tell from the best the fastest stands for all, and the baseline on a tie. A
-        variant whose quality was not measured counts as good as the baseline, which its gate compared it to.
+        Of those that measurements cannot tell from the best the fastest stands for all, and the baseline on a tie.
+        Below it every difference counts: with more rungs there is more to choose from, and the load decides. A variant
+        whose quality was not measured counts as good as the baseline, which its gate compared it to.
         """
         left = {
             name: rung
@@ -204,7 +205,7 @@ class Ladder:
         found: list[str] = []
         while speeds:
             best = max(kept[name].value for name in speeds)
-            equal = [name for name in speeds if kept[name].high >= best]
+            equal = [name for name in speeds if (kept[name].value if found else kept[name].high) >= best]
             chosen = max(equal, key=lambda name: (speeds[name], name == BASELINE))
             found.append(chosen)
             speeds = {

@@ -184,15 +184,18 @@ class Registry:
     async def _flush_metrics(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
-            self._metrics.flush()
+            try:
+                self._metrics.flush()
+            except Exception:  # noqa: BLE001  (it is logged whole)
+                _LOG.exception("metrics: a fault of the service; what was counted is handed over later")
 
     async def _watch_store(self) -> None:
         gives_back_at = math.inf
         while True:
             await asyncio.sleep(self._settings.poll_seconds)
-            self._metrics.measure_memory()
             before = self._models
             try:
+                self._metrics.measure_memory()
                 await self.refresh()
                 # What a version took while it was loaded, and the one before it; once no other follows at once.
                 if any(before.get(name) is not model for name, model in self._models.items()):
@@ -203,6 +206,9 @@ class Registry:
             except OSError as error:
                 # What is loaded goes on serving; the store may come back.
                 _LOG.error("the store cannot be read: %s", error.strerror)
+            except Exception:  # noqa: BLE001  (it is logged whole)
+                # A watch that ends would leave this worker with what it has, and nobody would see it.
+                _LOG.exception("the watch of the store: a fault of the service; it goes on")
 
 
 def _inline_seconds(workers: int) -> float:

@@ -43,8 +43,9 @@ class Tally:
         """Tell the histogram."""
         counts, total = self._counts, self._total
         if any(counts):
+            child = self._histogram.labels(*self._labels)  # the first one opens a file, which may fail
             self._counts, self._total = [0] * len(counts), 0.0
-            self._histogram.labels(*self._labels).observe_all(counts, total)
+            child.observe_all(counts, total)
 
 
 class Count:

@@ -1,8 +1,8 @@
 """How a version is made ready: its graph is loaded whole or in parts, whichever is faster, and timed at several sizes.
 
 What onnxruntime allocates and picks at a first run must not fall on a request. Where the variant has served already,
-the sizes of its last runs are run, and one row and the number that is best run together are timed, and nothing else:
-the machine is busy with requests then, and what is best was found in peace.
+the sizes of its last runs are run, and one row and the number that is best run together (eight at least) are timed, and
+nothing else: the machine is busy with requests then, and what is best was found in peace.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from app.schema import FeatureSchema, is_id, trailing_shape
 from app.serving.costs import RunCost
 from app.serving.features import FeatureReader
 from app.serving.item_side import CutSession, is_cut
-from app.serving.lane import Lane, best_run_rows, time_runs
+from app.serving.lane import SIZES, Lane, best_run_rows, time_runs
 from app.serving.session import Scoring, Session
 from app.settings import Settings
 
@@ -34,7 +34,8 @@ def warm_lane(folder: Path, reader: FeatureReader, settings: Settings, before: L
         _run(scoring, reader, rows)
 
     if before is not None and before.recent_rows:
-        ends = {1, before.run_rows}
+        # Two sizes at least: one alone would say that rows cost nothing.
+        ends = {1, max(before.run_rows, SIZES[1])}
         for rows in set(before.recent_rows) - ends:
             run(rows)
         timings = time_runs(run, sorted(ends), repeats=2)

@@ -84,10 +84,13 @@ def mean_intervals(
     """The mean over lists, and its ratio to the baseline's mean, with percentile bootstrap intervals over users.
 
     A resample takes a user with all lists of that user, because those resemble each other (the cluster bootstrap:
-    Field and Welsh, Bootstrapping Clustered Data, JRSS B 2007). `values`, `baseline` and `users` are [lists].
+    Field and Welsh, Bootstrapping Clustered Data, JRSS B 2007); below FEW_USERS it takes lists, as `auc_intervals`
+    takes rows. `values`, `baseline` and `users` are [lists].
     """
     rng = np.random.default_rng(seed)
     _, user = np.unique(users, return_inverse=True)
+    if int(user.max(initial=-1)) + 1 < FEW_USERS:
+        user = np.arange(len(values))
     lists = np.bincount(user)
     sums = np.stack([np.bincount(user, weights=one) for one in (values, baseline)])
     means = np.empty((RESAMPLES, 2))

@@ -127,8 +127,9 @@ def test_every_error_has_its_code_its_status_and_the_one_form(
 
 
 def test_no_documented_error_is_left_out() -> None:
-    # tests/e2e/test_slow_clients.py sees the one of connections.
-    assert {code for code, _ in CASES} == STATUS.keys() - ERRORS_OF_JOBS - {"request_timeout"}
+    # tests/e2e/test_slow_clients.py and test_lingering.py see those of connections.
+    of_connections = {"request_timeout", "bad_request"}
+    assert {code for code, _ in CASES} == STATUS.keys() - ERRORS_OF_JOBS - of_connections
 
 
 def test_a_fault_names_the_request_whose_cause_the_log_has(

@@ -195,7 +195,7 @@ def compressor(new: SmallModel, tmp_path: Path) -> Iterator["subprocess.Popen[st
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "app.cli.main", "compressor"],
-            env=environment(**folders, compressor_nice=0),
+            env=environment(**folders, compressor_nice=0, compressor_idle=False),
             stderr=log,
             text=True,
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from app.compression.compressor import LOCK_TAKEN
 from app.jobs import MAX_ATTEMPTS, MAX_LOG_LINES, QUEUE_FILE, JobQueue
+from app.store import ACTIVE_FILE
 
 from tests.processes import PROGRAMS, WAIT_SECONDS, alive, environment, eventually
 
@@ -31,9 +32,9 @@ def start(queue: JobQueue, *arguments: str, **settings: object) -> "subprocess.P
     )
 
 
-def run(queue: JobQueue) -> tuple[int, str]:
+def run(queue: JobQueue, **settings: object) -> tuple[int, str]:
     """Run a compressor until it ends: its exit code and what it said."""
-    process = start(queue)
+    process = start(queue, **settings)
     said, _ = process.communicate(timeout=WAIT_SECONDS)
     return process.returncode, said
 
@@ -56,6 +57,21 @@ def test_it_runs_everything_that_waits_and_ends(queue: JobQueue) -> None:
     assert [queue.get(job.id).state for job in jobs] == ["succeeded", "succeeded"]
     assert queue.get(jobs[0].id).result == {"attempt": 1}
     assert f"job {jobs[0].id} (quick): succeeded" in said
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_once_something_is_served_a_job_has_what_nothing_else_wants_of_the_cores(
+    queue: JobQueue, wanted: bool
+) -> None:
+    found = []
+    for served in (False, True):
+        if served:
+            (queue.path.parent / "a-model").mkdir()
+            (queue.path.parent / "a-model" / ACTIVE_FILE).write_text("{}")
+        job = queue.submit("schedules")
+        assert run(queue, compressor_idle=wanted)[0] == 0
+        found.append(queue.get(job.id).result)
+    assert found == [{"idle": False}, {"idle": wanted}]
 
 
 def test_failures_are_told_apart_and_do_not_stop_the_queue(queue: JobQueue) -> None:

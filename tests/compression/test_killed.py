@@ -37,7 +37,7 @@ def start(model: SmallModel) -> "subprocess.Popen[bytes]":
     with (model.store_folder / "log").open("ab") as log:
         return subprocess.Popen(
             [*Programs().compressor, "--parent", str(os.getpid())],
-            env=environment(**settings, compressor_nice=0),
+            env=environment(**settings, compressor_nice=0, compressor_idle=False),
             stdout=log,
             stderr=subprocess.STDOUT,
         )

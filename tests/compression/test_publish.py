@@ -19,7 +19,7 @@ from app.compression.bench import graph_bytes
 from app.compression.make_catalog import make_catalog
 from app.compression.publish import publish_catalog
 from app.compression.subject import Subject
-from app.fingerprint import inputs_sha256, library_versions
+from app.fingerprint import Inputs, library_versions
 from app.machine import this_machine
 from app.model_card import read_card
 from app.store import CATALOG, ArtifactStore
@@ -53,7 +53,7 @@ def test_it_says_what_it_was_made_from_with_and_on(
     card, folder = read_card(small_model.models / NAME), small_model.models / NAME
     for variant, manifest in published.items():
         recipe = None if variant == "baseline" else card.recipe(variant)
-        assert manifest.inputs_sha256 == inputs_sha256(card, folder, recipe)
+        assert manifest.inputs_sha256 == Inputs.of(card, folder).sha256(recipe)
         assert manifest.libraries == library_versions()
         assert manifest.machine == this_machine()
 

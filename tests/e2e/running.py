@@ -20,10 +20,11 @@ ADMIN = {"Authorization": f"Bearer {KEY}"}
 def running(small: SmallModel, *, ready: bool = True, **settings: Any) -> Iterator[Service]:
     """`slimrank serve` with these settings; with `ready`, once it answers for its model.
 
-    A job is as nice as the tests: a nicer one may get nothing of a machine that is full.
+    A job has the tests' own priority: with less it may get nothing of a machine that is full.
     """
     settings = {
-        "admin_key": KEY, "cache": small.cache, "poll_seconds": 0.1, "compressor_nice": 0, **settings
+        "admin_key": KEY, "cache": small.cache, "poll_seconds": 0.1, "compressor_nice": 0,
+        "compressor_idle": False, **settings,
     }  # fmt: skip
     with service(small.models.parent, command=REAL_SERVICE, **settings) as one:
         if ready:

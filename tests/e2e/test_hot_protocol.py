@@ -1,8 +1,11 @@
 """The short way of hot requests and the ordinary way give the same answers, on real connections."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -201,6 +204,33 @@ def test_a_body_that_announces_or_is_too_much_is_refused_and_the_connection_clos
             assert (status, headers["connection"]) == (413, "close")
             assert content["error"]["code"] == "body_too_large"
             assert one.recv(1) == b""
+
+
+@pytest.mark.parametrize("path", [RANK, RANK + ORDINARY])
+def test_how_long_a_client_takes_to_send_is_no_part_of_its_deadline(served: Service, path: str) -> None:
+    ask = request(path, BODY[:-1] + b', "deadline_ms": 2000}')
+    with connect(served) as one:
+        one.sendall(ask[:-5])
+        time.sleep(2.5)
+        one.sendall(ask[-5:])
+        ((status, _, content),) = read_answers(one, 1)
+    assert status == 200, content
+    assert content["timing_ms"]["total"] < 2500
+
+
+def test_bodies_that_are_answered_are_not_kept_for_as_long_as_the_connection(served: Service) -> None:
+    (worker,) = served.workers()
+    with ExitStack() as connections:
+        clients = [connections.enter_context(connect(served)) for _ in range(300)]
+        before = _resident_bytes(worker)
+        for one in clients:
+            one.sendall(request(RANK, BODY.ljust(99_000)))
+            read_answers(one, 1)
+        assert _resident_bytes(worker) - before < 300 * 99_000 / 2
+
+
+def _resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_clients_that_leave_are_counted_and_disturb_nobody(served: Service, client: httpx2.Client) -> None:

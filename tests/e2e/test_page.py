@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from app.artifact import MANIFEST_FILE, REPORT_FILE, read_report
 from app.report import Latency
+from app.store import ACTIVE_FILE
 
 from tests.e2e.running import running
 from tests.processes import WAIT_SECONDS, Service
@@ -107,6 +108,19 @@ def test_a_variant_that_was_timed_at_other_sizes_is_shown_with_the_others(
     assert ">baseline</text>" in shown
     assert ">int8-static</text>" not in shown, "the plot is at 100 candidates"
     assert "clicks is ready: 3 variants loaded" in shown
+
+
+def test_a_damaged_active_state_leaves_the_variants_and_the_ranking(
+    small: SmallModel, tmp_path: Path
+) -> None:
+    with running(small, compressor=False) as service:
+        (small.store_folder / NAME / ACTIVE_FILE).write_text("{")
+        shown = text_of(f"{service.url}/?user=u1", tmp_path)
+    assert "Something went wrong: clicks/active.json cannot be read" in shown
+    for variant in ("baseline", "int8-dynamic", "int8-static"):
+        assert row_of(shown, variant + r" \(not active\)")
+    assert row_of(shown, "active.json")[:2] == ["active.json", "unreadable"]
+    assert "For user u1, by" in shown
 
 
 def test_a_variant_that_cannot_be_read_is_shown_with_its_reason(small: SmallModel, tmp_path: Path) -> None:

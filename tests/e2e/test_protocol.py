@@ -50,7 +50,28 @@ def test_a_head_without_an_end_is_not_read_for_ever(served: Service, start: byte
     answer = answer_to(served, parts())
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
     assert sent < 1000 * len(CHUNK), "the service took 64 MB of a head"
-    assert "headers are too long" in (served.folder / "log").read_text()
+    assert "path and headers are too long" in (served.folder / "log").read_text()
+
+
+@pytest.mark.parametrize("path", ["/v1/models/clicks/rank", "/v1/models/clicks/rank?ordinary", "/admin/jobs"])
+@pytest.mark.parametrize(
+    "part", [b"X: %b\r\n" % CHUNK, b"X:1\r\n" * 13_000, CHUNK], ids=["long", "many", "one"]
+)
+@pytest.mark.parametrize("before", [b"0\r\nX: 1\r\n", b"5;x="], ids=["trailers", "an extension"])
+def test_what_stands_beside_a_body_is_not_read_for_ever(
+    served: Service, path: str, part: bytes, before: bytes
+) -> None:
+    sent = 0
+
+    def parts() -> Iterator[bytes]:
+        nonlocal sent
+        yield f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + before
+        for _ in range(1000):
+            yield part
+            sent += len(part)
+
+    assert answer_to(served, parts()).startswith(b"HTTP/1.1 4")
+    assert sent < 1000 * len(part), "the service took 64 MB"
 
 
 def test_a_head_in_pieces_and_long_bodies_before_the_next_head_are_taken(served: Service) -> None:

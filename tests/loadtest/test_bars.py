@@ -11,7 +11,7 @@ from loadtest.bars_report import bars_table, in_words
 from loadtest.demo import demo_ratios, judged
 from loadtest.ideal_queue import ideal_latency_ms, service_seconds
 from loadtest.measure import Material
-from loadtest.overload import FP32, LADDER, ONE, against, judged_curve, reckon
+from loadtest.overload import FP32, LADDER, against, judged_curve, reckon
 from loadtest.overload import judged as judged_overload
 from loadtest.plots import curves
 from loadtest.resident import growth
@@ -79,9 +79,9 @@ def test_a_wrong_answer_is_not_in_time_and_no_rejection() -> None:
 def test_what_is_told_at_its_deadline_is_no_rejection_at_once() -> None:
     samples = samples_of([10, 4, 6, 26], [200, 429, 503, 504], ["baseline", "", "", ""])
     found = against({**reckon(samples, 25.0, NDCG), "in_time_per_second": 1.0}, 1.0)
-    bars = judged_overload({**found, "form": ONE, "capacity_of": ONE})
+    bars = judged_overload({**found, "form": FP32, "capacity_of": FP32})
     assert [bar["value"] for bar in bars] == [1.0, None, pytest.approx(6.0), 0]
-    assert all(bar["what"].startswith(f"{ONE}, overloaded: ") for bar in bars)
+    assert all(bar["what"].startswith(f"{FP32}, overloaded: ") for bar in bars)
 
 
 def test_a_queue_without_a_flaw_waits_for_what_came_before() -> None:
@@ -107,6 +107,9 @@ def test_answers_of_a_variant_without_measured_quality_have_no_effective_ndcg() 
     assert found["effective_ndcg_at_10"] is None
 
 
+ONE = "a student only"
+
+
 def points(load: float, *figures: tuple[float, float | None]) -> list[dict[str, Any]]:
     """(share in time, effective NDCG) of fp32 only, one variant only and the ladder."""
     return [
@@ -115,7 +118,7 @@ def points(load: float, *figures: tuple[float, float | None]) -> list[dict[str, 
     ]
 
 
-def test_the_gain_of_the_ladder_is_the_least_of_the_loads_that_are_too_high_for_the_others() -> None:
+def test_the_gain_of_the_ladder_is_the_least_of_the_loads_that_are_too_high_for_fp32() -> None:
     quiet = points(0.2, (0.995, 0.5), (1.0, 0.4), (1.0, 0.45))
     high = points(1.0, (0.5, 0.25), (0.9, 0.36), (0.98, 0.45))
     higher = points(2.0, (0.2, 0.1), (0.5, 0.2), (0.6, 0.22))

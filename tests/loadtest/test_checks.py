@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from loadtest.asks import TOLERANCE, Truth, http_request
 from loadtest.ours_report import check_table
+from loadtest.peers_bars import peers_bars
 from loadtest.peers_report import agreement, peers_plots, peers_table, rates, ratios, short_table
 from loadtest.plots import page
 from loadtest.servers import known_peers
@@ -136,8 +137,21 @@ def test_a_server_that_did_not_start_is_named() -> None:
 
 def test_two_runs_agree_or_the_report_says_that_they_do_not() -> None:
     assert "they agree within 10%" in agreement(a_result(1.05), a_result())
-    assert "they do NOT agree within 10%" in agreement(a_result(1.2), a_result())
+    assert "1 of them do NOT agree within 10%" in agreement(a_result(1.2), a_result())
     assert "(fastapi, closed, 100 candidates" in agreement(a_result(1.2), a_result())
+    other = a_result()
+    other["machine"]["commit"] = "another"
+    assert "of different commits or plans" in agreement(a_result(), other)
+
+
+def test_the_bars_of_the_peers_are_held_against_the_whole_graph_as_well() -> None:
+    bars = peers_bars(a_result() | {"bench": {"counts": [100]}})
+    ours, whole = bars[:2], bars[2:]
+    assert all(bar["value"] is not None for bar in ours)
+    assert [bar["what"] for bar in whole] == [
+        f"{bar['what']}, the whole graph for each request" for bar in ours
+    ]
+    assert not any(bar["met"] for bar in whole), "it was not measured"
 
 
 def test_the_short_table_counts_failures() -> None:

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,6 +67,22 @@ def test_every_request_of_an_open_loop_is_sent_and_answered() -> None:
     samples = asyncio.run(send(answers, open_plan(np.linspace(0, 0.5, 100))))
     assert samples.summary().outcomes == {OK: 100}
     assert samples.bodies == [b"ok"] * 100
+
+
+def test_connections_are_proven_before_the_first_request_and_that_does_not_count() -> None:
+    seen: list[int] = []
+
+    def notes(number: int, transport: asyncio.Transport) -> None:
+        seen.append(number)
+        if number == 1:  # one of the two connections ends with its first request
+            transport.abort()
+        else:
+            transport.write(ANSWER)
+
+    plan = replace(open_plan(np.linspace(0, 0.1, 20)), proven=True)
+    samples = asyncio.run(send(notes, plan))
+    assert samples.summary().outcomes == {OK: 20}
+    assert len(seen) == 2 + 20
 
 
 def test_a_stall_counts_for_every_request_that_came_due_in_it() -> None:

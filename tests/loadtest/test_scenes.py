@@ -11,7 +11,7 @@ from loadtest.demo import measure_demo
 from loadtest.memory import MemoryPlan, measure_memory
 from loadtest.memory_report import memory_table
 from loadtest.ourselves import run_scenarios
-from loadtest.overload import FP32, LADDER, ONE, OverloadPlan, measure_overload
+from loadtest.overload import FP32, LADDER, OverloadPlan, measure_overload
 from loadtest.overload_report import overload_plots, overload_table
 from loadtest.prepare import Place, Prepared, prepare
 from loadtest.recompression import FULL, RecompressionPlan, measure_recompression
@@ -60,8 +60,8 @@ def test_every_form_is_overloaded_and_its_answers_are_reckoned(prepared: Prepare
         loads=(0.3, 3.0), seconds=0.5, pause_seconds=0.1, bar_seconds=0.5, mix=MIX, connections=16,
         calibration_seconds=0.3,
     )  # fmt: skip
-    result = measure_overload(prepared, plan, "int8-static", Cores())
-    assert result["forms"] == {FP32: "baseline", ONE: "int8-static", LADDER: "auto"}
+    result = measure_overload(prepared, plan, Cores())
+    assert result["forms"] == {FP32: "baseline", "int8-static only": "int8-static", LADDER: "auto"}
     assert {(one["form"], one["load"]) for one in result["curve"]} == {
         (form, load) for form in result["forms"] for load in plan.loads
     }

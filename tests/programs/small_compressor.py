@@ -69,6 +69,10 @@ def tells(folder: Path, job: Job, progress: Progress) -> dict[str, Any]:
     return {"niceness": os.nice(0), "threads": os.environ["OMP_NUM_THREADS"], "secrets": secrets}
 
 
+def schedules(folder: Path, job: Job, progress: Progress) -> dict[str, Any]:
+    return {"idle": os.sched_getscheduler(0) == os.SCHED_IDLE}
+
+
 def chats(folder: Path, job: Job, progress: Progress) -> dict[str, Any]:
     for step in range(300):
         progress(step / 300, f"step {step}")
@@ -80,6 +84,7 @@ WORKS = {
     work.__name__.replace("_", "-"): work
     for work in (
         quick,
+        schedules,
         waits,
         stubborn,
         stubborn_with_a_child,

@@ -124,8 +124,11 @@ def test_answers_that_were_late_widen_the_margin_and_those_in_time_narrow_it(
         wait = one.batcher.wait_seconds(one.lane, 1)
         enough = time.perf_counter() + 2 * wait
         assert one.admission.meets(one.lane, 1, enough)
-        for _ in range(30):
-            one.admission.note_end(time.perf_counter() - 1)
+        for number in range(30):
+            if number % 2:
+                one.admission.note_end(time.perf_counter() - 1)
+            else:
+                one.admission.note_missed()
         assert not one.admission.meets(one.lane, 1, enough)
         for _ in range(30 * 200):
             one.admission.note_end(math.inf)

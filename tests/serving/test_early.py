@@ -3,11 +3,13 @@
 import asyncio
 import json
 import time
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from app.errors import Overloaded
-from app.serving.early import check_unread
+from app.errors import DeadlineExceeded, Overloaded
+from app.serving.early import check_unread, check_wanted
 from app.serving.loaded import LoadedModel
 from app.serving.query import Query
 from app.serving.ranker import begin, score
@@ -87,9 +89,51 @@ def test_what_an_idle_worker_could_not_do_in_time_is_told_so(small: SmallModel) 
     in_overload(small, lambda model: _assert_not(refuses(model, _bytes(BODY), deadline_ms=1e-6)))
 
 
+@pytest.mark.parametrize("name", ["deadline_ms", "variant"])
+def test_a_name_that_a_feature_has_too_tells_nothing(small: SmallModel, name: str) -> None:
+    body = _bytes({"user": {name: "baseline" if name == "variant" else 1e4}} | BODY)
+
+    def check(model: LoadedModel) -> None:
+        assert refuses(model, body)
+        assert not refuses(_with_feature(model, name), body)
+        assert refuses(_with_feature(model, name), _bytes(BODY)), "it does not occur in this one"
+
+    in_overload(small, check)
+
+
+def test_the_deadline_of_a_large_body_is_not_a_feature_of_that_name(small: SmallModel) -> None:
+    body = _bytes({"context": {"deadline_ms": 5}} | BODY)
+
+    def check(model: LoadedModel) -> None:
+        long_ago = time.perf_counter() - 1
+        with pytest.raises(DeadlineExceeded):
+            check_wanted(model, body, long_ago, 1e4)
+        check_wanted(_with_feature(model, "deadline_ms"), body, long_ago, 1e4)
+
+    in_overload(small, check)
+
+
+def test_every_name_that_a_request_may_bring_is_known(small: SmallModel) -> None:
+    def check(model: LoadedModel) -> None:
+        assert model.any_reader is not None
+        assert {"user_id", "segment", "device", "item_id", "price"} <= model.any_reader.names
+
+    in_overload(small, check)
+
+
 def test_a_name_within_a_text_is_none(small: SmallModel) -> None:
     odd = _bytes({"candidates": ['a "deadline_ms": 0.001, "variant": "nope", ', *IDS]})
     in_overload(small, lambda model: _assert(refuses(model, odd)))
+
+
+def _with_feature(model: LoadedModel, name: str) -> LoadedModel:
+    """The same model, were there a feature of that name."""
+    variants = {}
+    for key, variant in model.variants.items():
+        reader = copy(variant.reader)
+        reader.names |= {name}
+        variants[key] = replace(variant, reader=reader)
+    return replace(model, variants=variants)
 
 
 def _assert(one: bool) -> None:

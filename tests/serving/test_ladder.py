@@ -75,14 +75,22 @@ def test_of_variants_equally_good_the_fastest_at_the_nearest_measured_count_answ
     assert chosen(candidates=candidates) == Choice(variant)
 
 
-def test_the_best_is_on_top_and_each_rung_below_is_cheaper_and_measurably_worse() -> None:
+def test_the_best_is_on_top_and_each_rung_below_is_cheaper_and_worse() -> None:
     same = a_rung("same", speedups={100: 1.5}, kept=(0.999, 0.98, 1.01))
     slow = a_rung("slow", speedups={100: 1.2}, kept=(0.98, 0.975, 0.985))
     better = a_rung("better", speedups={100: 0.8}, kept=(1.2, 1.1, 1.3))
     rungs = ladder(WORST, slow, BASELINE, WORSE, REJECTED, same)
     assert a_ladder(rungs).rungs_of_auto(100) == (["same", "worse", "worst"], None)
     with_better = a_ladder(rungs | ladder(better))
-    assert with_better.rungs_of_auto(100) == (["better", "same", "worse", "worst"], None)
+    assert with_better.rungs_of_auto(100) == (
+        ["better", "baseline", "same", "worse", "worst"],
+        None,
+    )
+
+
+def test_below_the_top_a_difference_that_the_rows_cannot_prove_makes_a_rung_all_the_same() -> None:
+    near = a_rung("near", speedups={100: 20.0}, kept=(0.98, 0.96, 0.999))
+    assert a_ladder(ladder(BASELINE, WORSE, near)).rungs_of_auto(100) == (["baseline", "worse", "near"], None)
 
 
 def test_a_better_and_faster_variant_leaves_no_rungs_below_it() -> None:

@@ -93,7 +93,10 @@ def test_a_request_under_way_ends_on_the_version_it_began_with(small: SmallModel
     play(small, scene)
 
 
-def test_after_single_candidates_the_next_version_still_knows_what_many_cost(small: SmallModel) -> None:
+@pytest.mark.parametrize("max_batch_rows", [1, 1024])
+def test_after_single_candidates_the_next_version_still_knows_what_many_cost(
+    small: SmallModel, max_batch_rows: int
+) -> None:
     async def scene(one: Running) -> None:
         for _ in range(10):
             await rank(one.registry.get(NAME), Query({}, {}, ["i1"], variant="baseline"))
@@ -103,7 +106,7 @@ def test_after_single_candidates_the_next_version_still_knows_what_many_cost(sma
         assert cost.seconds(10_000) > 4 * cost.seconds(1)
         assert cost.rows_within(0.005) < 1_000_000
 
-    play(small, scene)
+    play(small, scene, max_batch_rows=max_batch_rows)
 
 
 def test_memory_of_a_swap_is_given_back_once_no_other_follows(

@@ -12,6 +12,7 @@ from app.serving.metrics import Metrics
 from app.serving.registry import Registry
 from app.store import ACTIVE_FILE, CATALOG, ArtifactStore
 
+from tests.descriptors import no_more_descriptors
 from tests.processes import WAIT_SECONDS
 from tests.serving.graphs import write_graph, write_no_graph
 from tests.serving.store_changes import (
@@ -172,6 +173,41 @@ def test_a_store_that_cannot_be_read_for_a_while_does_not_end_the_watch(small: S
         assert (await one.answer())[0] == new.version
 
     play(small, scene, poll_seconds=0.01)
+
+
+def test_a_worker_without_descriptors_for_a_while_goes_on_watching(
+    small: SmallModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene(one: Running) -> None:
+        with no_more_descriptors():
+            await until(lambda: "Too many open files" in caplog.text)
+        new = publish_again(small, "baseline")
+        activate(small, new)
+        await until(lambda: one.versions()["baseline"] == new.version)
+
+    play(small, scene, poll_seconds=0.01)
+
+
+def test_a_fault_of_the_watch_or_of_the_metrics_ends_neither(
+    small: SmallModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene(one: Running) -> None:
+        with monkeypatch.context() as planted:
+            planted.setattr(one.metrics, "measure_memory", _fault)
+            planted.setattr(one.metrics, "flush", _fault)
+            await until(lambda: "the watch of the store: a fault" in caplog.text)
+            await until(lambda: "metrics: a fault" in caplog.text)
+        new = publish_again(small, "baseline")
+        activate(small, new)
+        await until(lambda: one.versions()["baseline"] == new.version)
+        one.metrics.of(NAME, "baseline").ended("ok", 1.0, None)
+        await until(lambda: b'outcome="ok"' in one.metrics.exposition())
+
+    play(small, scene, poll_seconds=0.01)
+
+
+def _fault() -> None:
+    raise ZeroDivisionError
 
 
 def test_what_is_loaded_goes_on_while_the_store_is_away(small: SmallModel) -> None:

@@ -91,9 +91,19 @@ def test_few_users_tell_nothing_of_how_users_differ() -> None:
 
 
 def test_a_user_counts_by_the_lists() -> None:
-    values, users = np.array([1.0, 1.0, 1.0, 0.0]), np.array([8, 8, 8, 2])
+    """One of 30 users has half of all lists, and these are all alike."""
+    users = np.concatenate([np.zeros(29), np.arange(1, 30)]).astype(np.int64)
+    values = (users == 0).astype(np.float64)
     mean, _ = mean_intervals(values, values, users, 0)
-    assert (mean.low, mean.value, mean.high) == (0.0, 0.75, 1.0)
+    assert (mean.low, mean.value) == (0.0, 0.5)
+    assert mean.high > 0.7
+
+
+def test_of_few_users_the_lists_are_drawn() -> None:
+    values = np.tile([0.0, 1.0], 50)
+    alone, _ = mean_intervals(values, values, np.zeros(100, dtype=np.int64), 0)
+    assert alone.low == pytest.approx(0.4, abs=0.03)
+    assert alone.high == pytest.approx(0.6, abs=0.03)
 
 
 def test_four_times_the_rows_halve_the_width() -> None:

@@ -103,17 +103,28 @@ function showChoices(variants) {
   find("variant").replaceChildren(...names.map((name) => make("option", { value: name }, name)));
 }
 
-async function showModel(name) {
-  const model = await ask(`v1/models/${encodeURIComponent(name)}`);
-  const found = await ask(`v1/models/${encodeURIComponent(name)}/variants`);
-  find("about").textContent = [model.title, model.description].filter(Boolean).join(": ");
-  find("try").dataset.userKey = model.user_key ?? "user_id";
+function showAll(found) {
   const { variants } = found;
   // Empty before the first variant is published. Others may have been timed at other sizes than the first.
   const counts = variants.length ? variants[0].report.latency.map((one) => one.candidates) : [];
   showVariants(found, counts);
   showPlot(variants, counts.at(-1));
   showChoices(variants);
+}
+
+// What can be told of a model is shown even where the rest cannot: its active state may be damaged while it ranks.
+async function showModel(name) {
+  showAll({ variants: [], unreadable: {} });
+  for (const id of ["about", "answer", "items"]) find(id).replaceChildren();
+  find("status").textContent = "Asking the service …";
+  const path = `v1/models/${encodeURIComponent(name)}`;
+  const [about, found] = await Promise.allSettled([ask(path), ask(`${path}/variants`)]);
+  if (find("model").value !== name) return; // another one was chosen meanwhile
+  if (found.status === "fulfilled") showAll(found.value);
+  for (const one of [about, found]) if (one.status === "rejected") throw one.reason;
+  const model = about.value;
+  find("about").textContent = [model.title, model.description].filter(Boolean).join(": ");
+  find("try").dataset.userKey = model.user_key ?? "user_id";
   const { kind, variant, canary } = model.policy;
   const most = kind === "pinned" ? `${variant}, to which it is pinned` : "the best that passed and can keep the deadline";
   const policy = canary ? `${most}, and for ${canary.percent}% of the users ${canary.variant}` : most;
@@ -124,14 +135,16 @@ async function showModel(name) {
 
 async function recommend() {
   const form = find("try");
+  const model = find("model").value;
   const user = find("user").value.trim();
   const body = {
-    user: user ? { [form.dataset.userKey]: user } : {},
+    user: user ? { [form.dataset.userKey ?? "user_id"]: user } : {},
     k: Number(find("k").value),
     variant: find("variant").value,
   };
   try {
-    const answer = await ask(`v1/models/${encodeURIComponent(find("model").value)}/recommend`, body);
+    const answer = await ask(`v1/models/${encodeURIComponent(model)}/recommend`, body);
+    if (find("model").value !== model) return; // another one was chosen meanwhile
     const who = answer.unknown_user ? "an unknown user" : `user ${user}`;
     find("answer").textContent = `For ${who}, by ${answer.variant} in ${answer.timing_ms.total.toFixed(1)} ms:`;
     const items = answer.items.map((item) => {
@@ -161,7 +174,7 @@ async function begin() {
     });
     const first = models.find((one) => one.name === wanted.get("model")) ?? models[0];
     find("model").value = first.name;
-    await showModel(first.name);
+    await showModel(first.name).catch(fail); // it may answer all the same
     if (wanted.has("user")) {
       find("user").value = wanted.get("user");
       await recommend();
