@@ -9,9 +9,11 @@ BACKLOG = 2048
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """A bound, listening TCP socket. Raises ConfigurationError saying what is wrong with the address.
+    """A bound, listening TCP socket that never blocks. Raises ConfigurationError saying what is wrong with the address.
 
-    It listens at once: a connection made before the first worker is up waits instead of being refused.
+    It listens at once: a connection made before the first worker is up waits instead of being refused. Whether it
+    blocks is the same for all processes that have it, and for a worker that would wait in it for ever: `socket.dup`
+    sets it anew, as it is in the process that calls it.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -24,6 +26,7 @@ def open_listener(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(BACKLOG)
+        listener.setblocking(False)
     except OSError as error:
         listener.close()
         raise ConfigurationError(_explain(error, host, port)) from error

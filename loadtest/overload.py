@@ -77,7 +77,7 @@ def measure_overload(prepared: Prepared, plan: OverloadPlan, cores: Cores) -> di
     material = material_of_all(prepared, [count for count, _ in plan.mix], 0)
     with started(service(place), prepared, material.asks[0], cores.server) as running:
         known = known_variants(running)
-        forms = _forms(known)
+        forms = forms_of(known)
         by_variant = _by_variant(running, forms, plan, material)
         capacities = {form: by_variant[variant] for form, variant in forms.items()}
         # The ladder's capacity is that of the fastest variant it may choose, whatever it chose in a closed loop.
@@ -209,7 +209,7 @@ def _rejected(samples: Samples, took: np.ndarray, status: int) -> dict[str, Any]
     return {"count": int(chosen.sum()), "latency_ms": percentiles_ms(took[chosen])}
 
 
-def _forms(known: Mapping[str, Known]) -> dict[str, str]:
+def forms_of(known: Mapping[str, Known]) -> dict[str, str]:
     """What is asked for, by the form's name; of the smaller variants those that `auto` may take, the best first."""
     smaller = [name for name, one in known.items() if one.active and one.may_serve and name != BASELINE]
     smaller.sort(key=lambda name: -(known[name].ndcg_at_10 or 0.0))

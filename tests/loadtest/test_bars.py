@@ -11,11 +11,12 @@ from loadtest.bars_report import bars_table, in_words
 from loadtest.demo import demo_ratios, judged
 from loadtest.ideal_queue import ideal_latency_ms, service_seconds
 from loadtest.measure import Material
-from loadtest.overload import FP32, LADDER, against, judged_curve, reckon
+from loadtest.overload import FP32, LADDER, against, forms_of, judged_curve, reckon
 from loadtest.overload import judged as judged_overload
 from loadtest.plots import curves
 from loadtest.resident import growth
 from loadtest.samples import Samples
+from loadtest.service import Known
 from loadtest.swaps import version_changes
 from loadtest.turns import BESIDE, QUIET, Turns
 
@@ -116,6 +117,18 @@ def points(load: float, *figures: tuple[float, float | None]) -> list[dict[str, 
         {"form": form, "load": load, "in_time_share": share, "effective_ndcg_at_10": ndcg}
         for form, (share, ndcg) in zip((FP32, ONE, LADDER), figures, strict=True)
     ]
+
+
+def test_every_variant_that_may_serve_is_a_form_the_best_first() -> None:
+    known = {
+        "small": Known(active=True, may_serve=True, ndcg_at_10=0.3),
+        "baseline": Known(active=True, may_serve=True, ndcg_at_10=0.5),
+        "middling": Known(active=True, may_serve=True, ndcg_at_10=0.4),
+        "rejected": Known(active=True, may_serve=False, ndcg_at_10=0.6),
+        "older": Known(active=False, may_serve=True, ndcg_at_10=0.6),
+    }
+    forms = {FP32: "baseline", "middling only": "middling", "small only": "small", LADDER: "auto"}
+    assert list(forms_of(known).items()) == list(forms.items())
 
 
 def test_the_gain_of_the_ladder_is_the_least_of_the_loads_that_are_too_high_for_fp32() -> None:

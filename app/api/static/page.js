@@ -117,8 +117,10 @@ async function showModel(name) {
   showAll({ variants: [], unreadable: {} });
   for (const id of ["about", "answer", "items"]) find(id).replaceChildren();
   find("status").textContent = "Asking the service …";
-  const path = `v1/models/${encodeURIComponent(name)}`;
-  const [about, found] = await Promise.allSettled([ask(path), ask(`${path}/variants`)]);
+  const [about, found] = await Promise.allSettled([
+    ask(`v1/models/${encodeURIComponent(name)}`),
+    ask(`v1/models/${encodeURIComponent(name)}/variants`),
+  ]);
   if (find("model").value !== name) return; // another one was chosen meanwhile
   if (found.status === "fulfilled") showAll(found.value);
   for (const one of [about, found]) if (one.status === "rejected") throw one.reason;
