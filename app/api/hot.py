@@ -216,6 +216,7 @@ class Hot:
             observation.ended(self._metrics, "ok")
             if work is not None:
                 begun.model.engine.admission.note_work(work + time.perf_counter() - started)
+                begun.model.engine.admission.note_answer()
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._fail(ask, observation, error)
 

@@ -21,6 +21,10 @@ _MARGIN_UP, _MARGIN_DOWN = 0.05, 0.00025
 those widens the margin by what the others narrow it. (A mean alone would be exceeded half of the time.)"""
 _SHEDS_SECONDS = 0.1
 _LOOKED_AT_FOR_EACH = 16
+_ANSWERS_A_LOOK = 64
+_FEW_OTHERS = 8
+_BUSY_STEP = 0.25
+_MOST_BESIDE = 4.0
 
 
 class Admission:
@@ -34,7 +38,11 @@ class Admission:
         self._refused = 0
         self._wait_margin = 1.5
         self.request_seconds = 0.0002
-        """What a request takes of the event loop, besides its run; learned."""
+        """What a request takes of the event loop, from its body to its answer and besides its run; learned."""
+        self.busy_seconds = self.request_seconds
+        """The same with what the loop and the kernel do for it; learned from the thread's own clock."""
+        self._answered = self._others = 0
+        self._looked_at = 0.0, 0.0
 
     def seconds(self, lane: Lane, rows: int, wait_margin: float = 1.0) -> float:
         """Predicted seconds until the answer to a request of so many rows, from now on; right on the average."""
@@ -42,6 +50,12 @@ class Admission:
         batcher = self._batcher
         wait = batcher.wait_seconds(lane, rows) + batcher.depth * self.request_seconds
         return self._error * (wait_margin * wait + cost + self.request_seconds)
+
+    def queue_seconds(self) -> float:
+        """Seconds until all that waits now should be answered, with something to spare."""
+        batcher = self._batcher
+        wait = batcher.queue_seconds() + batcher.depth * self.request_seconds
+        return batcher.lag_seconds + self._error * self._wait_margin * wait
 
     def seconds_alone(self, lane: Lane, rows: int) -> float:
         """The same, if nothing were before it."""
@@ -76,6 +90,7 @@ class Admission:
         if batcher.idle or self.meets(lane, rows, deadline):
             return
         self._sheds_until = now + _SHEDS_SECONDS
+        self._others += 1
         predicted = batcher.lag_seconds + self.seconds(lane, rows, self._wait_margin)
         raise Overloaded(f"{_told(predicted, deadline - now)}; try again later")
 
@@ -112,6 +127,25 @@ class Admission:
     def note_work(self, seconds: float) -> None:
         """Learn from what the event loop did for one request."""
         self.request_seconds += _STEP * (seconds - self.request_seconds)
+
+    def note_answer(self) -> None:
+        """Count a request that was answered."""
+        self._answered += 1
+        if self._answered >= _ANSWERS_A_LOOK:
+            self._look()
+
+    def _look(self) -> None:
+        """What answers have cost since the last look; refusals cost less, and must be few for that to be told."""
+        thread, runs = time.thread_time(), self._batcher.inline_seconds
+        spent = (thread - self._looked_at[0]) - (runs - self._looked_at[1])
+        if self._looked_at[0] and self._others * _FEW_OTHERS <= self._answered:
+            # Never less than what is known to belong to a request; and what has little to do with requests is bounded.
+            found = min(
+                max(spent / self._answered, self.request_seconds), _MOST_BESIDE * self.request_seconds
+            )
+            self.busy_seconds += _BUSY_STEP * (found - self.busy_seconds)
+        self._looked_at = thread, runs
+        self._answered = self._others = 0
 
 
 def _told(predicted: float, left: float) -> str:

@@ -45,6 +45,8 @@ class Batcher:
         """What the request whose turn it is takes after that turn."""
         self._left_at = 0.0
         self._held_seconds = 0.0
+        self.inline_seconds = 0.0
+        """What all runs on the event loop have taken."""
         self.lag_seconds = 0.0
         """How long what comes now may have waited to be read: a turn of the event loop while there is work, else 0."""
 
@@ -62,6 +64,11 @@ class Batcher:
         """How long a request of so many rows would wait before the last of its turns, if it came now."""
         turn = max(0.0, self._busy_until - time.perf_counter())
         return turn + self._queue.wait_seconds(lane, rows, self._left_seconds)
+
+    def queue_seconds(self) -> float:
+        """What all that waits or runs still takes."""
+        turn = max(0.0, self._busy_until - time.perf_counter())
+        return turn + self._left_seconds + self._queue.seconds
 
     def submit(self, one: Waiting) -> None:
         """Put a request at the end of the queue."""
@@ -108,6 +115,7 @@ class Batcher:
         if expected <= self._inline_seconds:
             outcomes = _run(lane, parts)
             self._held_seconds = time.perf_counter() - started
+            self.inline_seconds += self._held_seconds
             self._ended(taken, outcomes, self._held_seconds)
             return
         self._held_seconds = 0.0

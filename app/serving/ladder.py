@@ -18,10 +18,11 @@ from app.serving.even_sample import EvenSample
 
 _STEP_DOWN_ABOVE = 0.90
 _STEP_UP_BELOW = 0.70
-_FILL_UP_TO = 0.85
+_FILL_UP_TO = 0.8
 """What a rung leaves of a worker's time, up to this share, goes to requests that the rung above answers."""
 _HOLD_SECONDS = 1.0
 """Between these shares of a worker's time, and for so long after a step, nothing changes: the ladder must not flap."""
+_SETTLE_SECONDS = 0.005
 _CLEARLY_MORE = 1.1
 _MOST_REMEMBERED = 4096
 _SAME = Interval(1.0, 1.0, 1.0)
@@ -72,6 +73,12 @@ class Pressure(Protocol):
 
     def meets(self, variant: str) -> bool:
         """Whether this variant should answer the request in time."""
+
+    def queue_is_short(self) -> bool:
+        """Whether it waits for less than half of the time that is left."""
+
+    def saves(self, variant: str, instead_of: str) -> bool:
+        """Whether this variant is so much faster for the request that it matters to its deadline."""
 
 
 class Level:
@@ -129,12 +136,21 @@ class Ladder:
     """
 
     def __init__(
-        self, state: State, rungs: Mapping[str, Rung], loaded: Collection[str], level: Level | None = None
+        self,
+        state: State,
+        rungs: Mapping[str, Rung],
+        loaded: Collection[str],
+        level: Level | None = None,
+        settle_seconds: float = _SETTLE_SECONDS,
     ) -> None:
         self._state = state
         self._rungs = rungs
         self._loaded = frozenset(loaded)
         self.level = level or Level()
+        self._settle_seconds = settle_seconds
+        self._settle_at = 0.0
+        self._settled_for: list[str] = []
+        self._utilizations: list[float] = []
         self._auto: dict[int, tuple[list[str], str | None]] = {}
 
     def choose(self, wanted: str, candidates: int, pressure: Pressure) -> Choice:
@@ -148,15 +164,27 @@ class Ladder:
         last = len(names) - 1
         if not last:
             return Choice(names[0], reason)
-        utilizations = [pressure.utilization(name) for name in names]
-        level = self.level.settle(utilizations, [self._worth(name) for name in names])
-        index = level - 1 if self.level.lifts(utilizations) else level
-        while index < last and not pressure.meets(names[index]):
-            index += 1
+        level = self._settled(names, pressure)
+        index = level
+        # A burst is over before the load shows it: while the queue is long, nothing that is slow is put into it.
+        calm = pressure.queue_is_short()
+        if level and calm and self.level.lifts(self._utilizations):
+            index -= 1
+        if index < last and not (calm and pressure.meets(names[index])):
+            index = _lower(names, index, pressure)
         if not index:
             return Choice(names[0], reason)
         told = f"{names[0]!r} would be late under this load" if level else f"{names[0]!r} would be late"
         return Choice(names[index], f"{told}, so {names[index]!r} answered")
+
+    def _settled(self, names: list[str], pressure: Pressure) -> int:
+        """The level; looked at anew some hundred times a second, and not for every request of thousands."""
+        now = time.perf_counter()
+        if now >= self._settle_at or names != self._settled_for:
+            self._settle_at, self._settled_for = now + self._settle_seconds, names
+            self._utilizations = [pressure.utilization(name) for name in names]
+            self.level.settle(self._utilizations, [self._worth(name) for name in names], now)
+        return self.level.steps
 
     def rungs_of_auto(self, candidates: int) -> tuple[list[str], str | None]:
         """The loaded variants that `auto` may take, first choice first, and why that is not what it should be."""
@@ -223,3 +251,14 @@ class Ladder:
         raise UnknownVariant(
             f"no variant {wanted[:100]!r} is active; there are: {known}", variant=wanted[:100]
         )
+
+
+def _lower(names: Sequence[str], index: int, pressure: Pressure) -> int:
+    """The rung for a request when the queue is long, or this one too slow for it.
+
+    The next one that is in time and much faster. Of two that are about as fast a second graph would only keep requests
+    from being run together. The lowest where none is in time.
+    """
+    in_time = [rung for rung in range(index, len(names)) if pressure.meets(names[rung])]
+    faster = (rung for rung in in_time if rung > index and pressure.saves(names[rung], names[index]))
+    return next(faster, index if in_time else len(names) - 1)

@@ -48,6 +48,12 @@ class Lane:
         """The most rows of one request that are run in one turn."""
         return max(self.cost.rows_within(TURN_SECONDS), self.run_rows)
 
+    def share_seconds(self, rows: int) -> float:
+        """What a request of so many rows takes of runs that are joined as far as that makes rows cheaper."""
+        if rows >= self.run_rows:
+            return self.cost.seconds(rows)
+        return self.cost.seconds(self.run_rows) * rows / self.run_rows
+
     def run(self, parts: Sequence[Part]) -> list[Array]:
         """Scores, float32 [rows], of each part. Raises what the session raises."""
         self.recent_rows.append(min(self.run_rows, sum(stop - start for _, start, stop in parts)))

@@ -34,6 +34,11 @@ class Lines:
     def __iter__(self) -> Iterator[Waiting]:
         return chain(self._short, self._long)
 
+    @property
+    def seconds(self) -> float:
+        """What the runs of all that wait take."""
+        return self._short_seconds + self._long_seconds
+
     def append(self, one: Waiting) -> None:
         """Put a request at the end of its line."""
         if one.rows_left > one.lane.turn_rows():

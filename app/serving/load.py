@@ -2,8 +2,7 @@
 
 import math
 import time
-
-from app.serving.costs import RunCost
+from collections.abc import Callable
 
 _REMEMBERED_SECONDS = 0.5
 _SIZE_STEP = 0.05
@@ -30,14 +29,14 @@ class Load:
         self._requests += 1.0
         self._rows += rows
 
-    def utilization(self, cost: RunCost, request_seconds: float) -> float:
-        """The share of a worker's time that all this would take at such a cost; more than 1 cannot be done.
+    def utilization(self, run_seconds: Callable[[int], float], request_seconds: float) -> float:
+        """The share of a worker's time that all this would take; more than 1 cannot be done.
 
-        `request_seconds` is what each request takes besides its run.
+        `run_seconds` gives what a request of so many rows takes of runs, `request_seconds` what each takes besides.
         """
         self._fade()
         rows = self._rows / max(self._requests, 1e-9)
-        return self._requests / _REMEMBERED_SECONDS * (request_seconds + cost.seconds(round(rows)))
+        return self._requests / _REMEMBERED_SECONDS * (request_seconds + run_seconds(round(rows)))
 
     def _fade(self) -> None:
         now = time.perf_counter()

@@ -16,12 +16,15 @@ from app.encoding import Array
 from app.errors import InvalidInput
 from app.serving.canary import with_canary
 from app.serving.ladder import Choice
+from app.serving.lane import Lane
 from app.serving.loaded import LoadedModel, LoadedVariant
 from app.serving.query import Encoded, Query, RankedItem, Ranking, Timing
 from app.serving.waiting import Outcome, Scored, Waiting
 
 _FEW = 256
 """So many scores are sorted as fast as they are searched."""
+_WORTH_SAVING = 0.02
+"""Of the time that is left to a request: less is no reason to answer it by another variant, apart from the others."""
 _NO_DISPLAY: dict[str, Any] = {}
 _NOTHING = np.zeros(0, dtype=np.float32)
 
@@ -49,13 +52,22 @@ class _Pressure:
     def utilization(self, variant: str) -> float:
         model = self._model
         return model.load.utilization(
-            model.variants[variant].lane.cost, model.engine.admission.request_seconds
+            model.variants[variant].lane.share_seconds, model.engine.admission.busy_seconds
         )
 
     def meets(self, variant: str) -> bool:
-        return self._model.engine.admission.meets(
-            self._model.variants[variant].lane, self._rows, self._deadline
-        )
+        return self._model.engine.admission.meets(self._lane(variant), self._rows, self._deadline)
+
+    def queue_is_short(self) -> bool:
+        left = self._deadline - time.perf_counter()
+        return self._model.engine.admission.queue_seconds() <= left / 2
+
+    def saves(self, variant: str, instead_of: str) -> bool:
+        slow, fast = (self._lane(name).cost.seconds(self._rows) for name in (instead_of, variant))
+        return slow - fast >= _WORTH_SAVING * (self._deadline - time.perf_counter())
+
+    def _lane(self, variant: str) -> Lane:
+        return self._model.variants[variant].lane
 
 
 def begin(model: LoadedModel, query: Query) -> Begun:

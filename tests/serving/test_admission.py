@@ -138,10 +138,30 @@ def test_answers_that_were_late_widen_the_margin_and_those_in_time_narrow_it(
     play(scene)
 
 
+def test_what_the_loop_does_for_answers_is_told_by_its_own_clock(executor: ThreadPoolExecutor) -> None:
+    one = Admission(Batcher(executor), 100)
+
+    def answers(seconds: float) -> None:
+        for _ in range(64 * 40):
+            one.note_answer()
+            until = time.thread_time() + seconds
+            while time.thread_time() < until:
+                pass
+
+    before = one.busy_seconds
+    answers(0.0004)
+    assert one.busy_seconds == pytest.approx(0.0004, rel=0.25)
+    assert one.busy_seconds > before
+    answers(0.00001)
+    assert one.busy_seconds == pytest.approx(one.request_seconds, rel=0.01), (
+        "which is known to belong to a request"
+    )
+
+
 def test_the_load_is_the_share_of_time_that_what_comes_would_take() -> None:
     load, cost = Load(), RunCost([(1, 0.001), (1000, 0.001)])
-    assert load.utilization(cost, 0.0) == 0
+    assert load.utilization(cost.seconds, 0.0) == 0
     for _ in range(100):
         load.note(10)
     # A hundred at once are two hundred a second to a memory of half a second.
-    assert load.utilization(cost, 0.001) == pytest.approx(0.4, rel=0.05)
+    assert load.utilization(cost.seconds, 0.001) == pytest.approx(0.4, rel=0.05)

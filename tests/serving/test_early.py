@@ -53,7 +53,7 @@ def refuses(model: LoadedModel, body: bytes, deadline_ms: float = 1e4) -> bool:
 
 def test_a_request_is_refused_unread_while_others_are(small: SmallModel) -> None:
     def check(model: LoadedModel) -> None:
-        before = model.load.utilization(model.variants["baseline"].lane.cost, 1.0)
+        before = model.load.utilization(model.variants["baseline"].lane.cost.seconds, 1.0)
         for body in (
             BODY,
             BODY | {"deadline_ms": 5000},
@@ -62,7 +62,7 @@ def test_a_request_is_refused_unread_while_others_are(small: SmallModel) -> None
         ):
             assert refuses(model, _bytes(body)), body
         # It is load all the same: else the ladder would step up.
-        assert model.load.utilization(model.variants["baseline"].lane.cost, 1.0) > before
+        assert model.load.utilization(model.variants["baseline"].lane.cost.seconds, 1.0) > before
 
     in_overload(small, check)
 
