@@ -115,9 +115,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then leave everything loaded so far out of garbage collections: a full one takes tens of ms."""
         for one in sockets or ():
-            one.setblocking(
-                False
-            )  # as it is: a duplicate would set it for all processes, by what this object knows
+            # As it is: a duplicate would set it for all processes, by what this object knows.
+            one.setblocking(False)
         times = 0 if self._shares_listener else _HANDLES
         await super().startup([one.dup() for one in sockets or () for _ in range(times)])
         gc.collect()
