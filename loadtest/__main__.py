@@ -80,7 +80,7 @@ def overload(
         float, typer.Option(min=0, max=600, help="Of each form at 3 times its capacity; 0: none.")
     ] = OverloadPlan.bar_seconds,
 ) -> None:
-    """0.2 to 4 times the capacity with a deadline: each variant alone, and the ladder, in turns; 12 minutes."""
+    """0.2 to 4 times the capacity with a deadline: each variant alone, and the ladder, in turns; 18 minutes."""
     if mix not in _MIXES:
         raise typer.BadParameter(f"there is no mix {mix!r}; there are: {', '.join(_MIXES)}")
     plan = OverloadPlan(mix=_MIXES[mix], deadline_ms=deadline_ms, seconds=seconds, bar_seconds=bar_seconds)

@@ -36,6 +36,12 @@ OVERLOAD_IN_TIME = Bar(
 )
 OVERLOAD_P99 = Bar("p99 of what was answered", 25.0, "ms")
 OVERLOAD_REJECTION = Bar("the longest rejection", 10.0, "ms")
+OVERLOAD_NDCG_FP32 = Bar(
+    "effective NDCG@10 of the ladder over fp32 alone, refusing or not, least of the loads too high for fp32",
+    1.0,
+    "x",
+    at_least=True,
+)
 OVERLOAD_NDCG = Bar(
     "effective NDCG@10 of the ladder over the best of the other forms, least of the loads too high for fp32",
     1.0,

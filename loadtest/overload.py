@@ -1,31 +1,24 @@
 """More requests than the service can answer, each with a deadline: how many are answered in time, how fast the others
 are refused, and how good the answers are.
 
-Forms of one service take turns at every load: the fp32 graph only, each smaller variant only, and whatever the service
-chooses. The offered rate is the same for all, so that their curves can be laid over each other.
+Forms of one service take turns at every load: the fp32 graph only, with refusals and without, each smaller variant
+only, and whatever the service chooses. The offered rate is the same for all, so that their curves can be laid over each
+other.
 """
 
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from loadtest.bars import (
-    OVERLOAD_FAILURES,
-    OVERLOAD_IN_TIME,
-    OVERLOAD_NDCG,
-    OVERLOAD_P99,
-    OVERLOAD_REJECTION,
-    Bar,
-    failures_of,
-    ratio,
-)
 from loadtest.measure import Load, Material, as_json, run
+from loadtest.overload_bars import FP32, LADDER, REJECTIONS, UNREFUSING, against, judged, judged_curve
 from loadtest.peers.ours import asking
 from loadtest.prepare import Prepared
 from loadtest.samples import Samples, percentiles_ms
@@ -43,11 +36,7 @@ from loadtest.service import (
 )
 
 AUTO, BASELINE = "auto", "baseline"
-FP32, LADDER = "fp32 only", "ladder"
-_ANSWERED = 0.99
-REFUSED = ("429", "503")
-"""Told at once. 504 is another thing: let in, and then not scored by the deadline, which is when it is told."""
-REJECTIONS = (*REFUSED, "504")
+_NO_DEADLINE_MS = 3_600_000.0
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -56,6 +45,8 @@ class OverloadPlan:
     """Which loads, as multiples of the capacity, and for how long."""
 
     loads: tuple[float, ...] = (0.2, 0.5, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0)
+    rounds: int = 2
+    """Turns of each form at each load."""
     seconds: float = 6.0
     pause_seconds: float = 1.0
     """After each turn, so that none begins in the wake of another."""
@@ -87,17 +78,17 @@ def measure_overload(prepared: Prepared, plan: OverloadPlan, cores: Cores) -> di
         )
         measure = _Measure(running, plan, material, known)
         curve = []
-        for number, load in enumerate(plan.loads):
+        for number, (_, load) in enumerate(product(range(plan.rounds), plan.loads)):
             for form in _shuffled(list(forms), number):
                 rate = load * capacities[plan.capacity_of]
-                found = measure.turn(forms[form], rate, plan.seconds, number)
+                found = measure.turn(form, forms[form], rate, plan.seconds, number)
                 curve.append({"form": form, "load": load, **against(found, capacities[form])})
         bar = []
         fastest = max(by_variant, key=by_variant.__getitem__)
         for form, whose in _bar_turns(forms) if plan.bar_seconds else ():
             judge = fastest if whose == LADDER else forms[whose]
             before = measure.capacity(judge)
-            found = measure.turn(forms[form], plan.bar_load * before, plan.bar_seconds, 99)
+            found = measure.turn(form, forms[form], plan.bar_load * before, plan.bar_seconds, 99)
             # The machine's speed drifts: a capacity of some minutes ago is not what can be done now.
             capacity = (before + measure.capacity(judge)) / 2
             bar.append({"form": form, "capacity_of": whose, "capacity": capacity, **against(found, capacity)})
@@ -110,7 +101,7 @@ def measure_overload(prepared: Prepared, plan: OverloadPlan, cores: Cores) -> di
         "capacities": capacities,
         "curve": curve,
         "at_the_bar": bar,
-        "bars": [*(one for found in bar for one in judged(found)), judged_curve(curve)],
+        "bars": [*(one for found in bar for one in judged(found)), *judged_curve(curve)],
     }
 
 
@@ -126,8 +117,9 @@ class _Measure:
         asked = replace(self.running, server=asking(self.running.server, variant))
         return capacity_of(asked, self.plan.mix, self.material, self.plan.calibration_seconds)
 
-    def turn(self, variant: str, rate: float, seconds: float, seed: int) -> dict[str, Any]:
-        """One open loop at a rate, reckoned."""
+    def turn(self, form: str, variant: str, rate: float, seconds: float, seed: int) -> dict[str, Any]:
+        """One open loop at a rate, reckoned; the deadline is the client's own where the form refuses nothing."""
+        told_ms = _NO_DEADLINE_MS if form == UNREFUSING else self.plan.deadline_ms
         load = Load(
             "overload",
             rates=((rate, seconds),),
@@ -135,12 +127,12 @@ class _Measure:
             mix=self.plan.mix,
             proven=True,
         )
-        server = asking(self.running.server, variant, self.plan.deadline_ms)
+        server = asking(self.running.server, variant, told_ms)
         samples = run(replace(self.running, server=server), load, self.material, seed=seed)
         found = reckon(
             samples, self.plan.deadline_ms, {name: one.ndcg_at_10 for name, one in self.known.items()}
         )
-        _CONSOLE.print(f"{variant} at {rate:.0f}/s: {found['in_time_share']:.1%} in time")
+        _CONSOLE.print(f"{form} at {rate:.0f}/s: {found['in_time_share']:.1%} in time")
         time.sleep(self.plan.pause_seconds)
         return {"asked": variant, "rate": rate, "in_time_per_second": found["in_time"] / seconds, **found}
 
@@ -168,42 +160,6 @@ def reckon(samples: Samples, deadline_ms: float, ndcg: Mapping[str, float | None
     }
 
 
-def against(found: Mapping[str, Any], capacity: float) -> dict[str, Any]:
-    """What was reckoned, with its rate in time as a share of a capacity."""
-    return {**found, "in_time_of_capacity": found["in_time_per_second"] / capacity}
-
-
-def judged(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The bars at several times a capacity."""
-    form, whose = found["form"], found["capacity_of"]
-    what = f"{form}, overloaded by the capacity of {whose}" if form != whose else f"{form}, overloaded"
-    refused = [found["rejections"][status] for status in REFUSED]
-    longest = [one["latency_ms"]["max"] for one in refused if one["count"]]
-    failed = {why: count for why, count in found["outcomes"].items() if why not in REJECTIONS}
-    figures: Sequence[tuple[Bar, float | None]] = (
-        (OVERLOAD_IN_TIME, found["in_time_of_capacity"]),
-        (OVERLOAD_P99, found["latency_ms"].get("p99")),
-        (OVERLOAD_REJECTION, max(longest, default=0.0)),
-        (OVERLOAD_FAILURES, failures_of(failed)),
-    )
-    return [replace(bar, what=f"{what}: {bar.what}").judged(value) for bar, value in figures]
-
-
-def judged_curve(curve: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the ladder gains: at each load that fp32 cannot answer, its effective NDCG@10 over the best of the rest."""
-    gains = []
-    for load in sorted({one["load"] for one in curve}):
-        forms = {one["form"]: one for one in curve if one["load"] == load}
-        others = [one for form, one in forms.items() if form != LADDER]
-        if forms[FP32]["in_time_share"] >= _ANSWERED:
-            continue
-        worth = [one["effective_ndcg_at_10"] for one in others]
-        best = None if None in worth else max(worth)
-        gains.append(ratio(forms[LADDER]["effective_ndcg_at_10"], best))
-    unmeasured = not gains or None in gains
-    return OVERLOAD_NDCG.judged(None if unmeasured else min(one for one in gains if one is not None))
-
-
 def _rejected(samples: Samples, took: np.ndarray, status: int) -> dict[str, Any]:
     chosen = samples.offered() & (samples.status == status)
     return {"count": int(chosen.sum()), "latency_ms": percentiles_ms(took[chosen])}
@@ -213,12 +169,13 @@ def forms_of(known: Mapping[str, Known]) -> dict[str, str]:
     """What is asked for, by the form's name; of the smaller variants those that `auto` may take, the best first."""
     smaller = [name for name, one in known.items() if one.active and one.may_serve and name != BASELINE]
     smaller.sort(key=lambda name: -(known[name].ndcg_at_10 or 0.0))
-    return {FP32: BASELINE, **{f"{name} only": name for name in smaller}, LADDER: AUTO}
+    return {FP32: BASELINE, UNREFUSING: BASELINE, **{f"{name} only": name for name in smaller}, LADDER: AUTO}
 
 
 def _bar_turns(forms: Mapping[str, str]) -> list[tuple[str, str]]:
     """A form, and the form whose capacity is exceeded. The ladder's own is that of its fastest rung."""
-    return [(form, form) for form in forms if form != LADDER] + [(LADDER, FP32), (LADDER, LADDER)]
+    alone = [(form, form) for form in forms if form not in (LADDER, UNREFUSING)]
+    return [*alone, (LADDER, FP32), (LADDER, LADDER)]
 
 
 def _by_variant(
@@ -226,7 +183,7 @@ def _by_variant(
 ) -> dict[str, float]:
     """The closed loop's rate of each form."""
     found = {}
-    for variant in forms.values():
+    for variant in dict.fromkeys(forms.values()):
         asked = replace(running, server=asking(running.server, variant))
         found[variant] = capacity_of(asked, plan.mix, material, plan.calibration_seconds)
     return found

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loadtest.bars_report import own_bars
-from loadtest.overload import REFUSED, REJECTIONS
+from loadtest.overload_bars import REFUSED, REJECTIONS, means_at
 from loadtest.peers_report import Result, head, row
 from loadtest.plots import curves
 
@@ -42,11 +42,7 @@ def overload_plots(result: Result) -> list[str]:
         ("effective NDCG@10", "effective_ndcg_at_10"),
     )
     plots = [curves(f"{title}: {what}", load, _series(result, key)) for what, key in wanted]
-    longest = {
-        form: [(x, one) for x, one in points if one is not None]
-        for form, points in _points(result, _longest_rejection).items()
-    }
-    return [*plots, curves(f"{title}: the longest refusal (429, 503), ms", load, longest)]
+    return [*plots, curves(f"{title}: the longest refusal (429, 503), ms", load, _longest(result))]
 
 
 _WORDS = (
@@ -76,16 +72,24 @@ def _line(form: str, load: str, one: Mapping[str, Any]) -> str:
     return row([*cells, "-" if ndcg is None else f"{ndcg:.4f}", _ms(one["sent_late_ms"], "p99")])
 
 
-def _points(result: Result, figure: Any) -> dict[str, list[tuple[float, float | None]]]:
-    return {
-        form: [(one["load"], figure(one)) for one in result["curve"] if one["form"] == form]
-        for form in result["forms"]
-    }
-
-
 def _series(result: Result, key: str) -> dict[str, list[tuple[float, float]]]:
-    found = _points(result, lambda one: one[key])
-    return {form: [(x, y) for x, y in points if y is not None] for form, points in found.items()}
+    """The means of all turns at each load."""
+    found: dict[str, list[tuple[float, float]]] = {form: [] for form in result["forms"]}
+    for load in sorted({one["load"] for one in result["curve"]}):
+        for form, figure in means_at(result["curve"], load, key).items():
+            if figure is not None:
+                found[form].append((load, figure))
+    return found
+
+
+def _longest(result: Result) -> dict[str, list[tuple[float, float]]]:
+    """The longest refusal of all turns at each load."""
+    found: dict[str, dict[float, float]] = {form: {} for form in result["forms"]}
+    for one in result["curve"]:
+        longest, seen = _longest_rejection(one), found[one["form"]]
+        if longest is not None:
+            seen[one["load"]] = max(longest, seen.get(one["load"], 0.0))
+    return {form: sorted(points.items()) for form, points in found.items()}
 
 
 def _longest_rejection(one: Mapping[str, Any]) -> float | None:

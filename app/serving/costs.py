@@ -32,6 +32,17 @@ class RunCost:
         """What a run of so many rows should take."""
         return self._base + self._slope * rows
 
+    @property
+    def scale(self) -> float:
+        """How many times as long as their first timings runs take lately."""
+        return self._scale
+
+    def slow_to(self, scale: float) -> None:
+        """Runs would take at least so many times as long as their first timings, though none was seen lately."""
+        if scale > self._scale:
+            self._scale, self._seen = scale, _Sums()
+            self._base, self._slope = self._timed.scaled(scale).line()
+
     def rows_within(self, seconds: float) -> int:
         """How many rows a run of so many seconds takes; at least one."""
         if self._slope <= 0:

@@ -24,6 +24,8 @@ _HOLD_SECONDS = 1.0
 """Between these shares of a worker's time, and for so long after a step, nothing changes: the ladder must not flap."""
 _SETTLE_SECONDS = 0.005
 _CLEARLY_MORE = 1.1
+_AS_CHEAP = 0.9
+"""A rung that takes more than this of another's time saves nothing that is worth a difference in quality."""
 _MOST_REMEMBERED = 4096
 _SAME = Interval(1.0, 1.0, 1.0)
 
@@ -68,8 +70,8 @@ class Choice:
 class Pressure(Protocol):
     """What the ladder asks of the present load."""
 
-    def utilization(self, variant: str) -> float:
-        """The share of a worker's time that all requests for the model would take on this variant."""
+    def utilizations(self, variants: Sequence[str]) -> list[float]:
+        """The share of a worker's time that all requests for the model would take on each variant."""
 
     def meets(self, variant: str) -> bool:
         """Whether this variant should answer the request in time."""
@@ -95,7 +97,7 @@ class Level:
 
         Down at once, to the rung whose answers are worth the most together: one that can answer little more than the
         rung above it, and worse, is passed over. Up one rung at a time, and only to one with room to spare, or whose
-        answers are worth clearly more.
+        answers are worth clearly more, or that takes about the same time.
         """
         now = time.perf_counter() if now is None else now
         lowest = len(utilizations) - 1
@@ -105,11 +107,15 @@ class Level:
             for worth, utilization in zip(worths, utilizations, strict=True)
         ]
         if utilizations[steps] > _STEP_DOWN_ABOVE:
-            steps = max(range(steps, lowest + 1), key=gains.__getitem__)
+            for rung in range(steps + 1, lowest + 1):
+                if utilizations[rung] < _AS_CHEAP * utilizations[steps] and gains[rung] > gains[steps]:
+                    steps = rung
         held = now - self._changed_at < _HOLD_SECONDS
         if steps == before and steps and not held:
             above = steps - 1
-            if utilizations[above] < _STEP_UP_BELOW or gains[above] > _CLEARLY_MORE * gains[steps]:
+            more = gains[above] / gains[steps]
+            as_cheap = utilizations[steps] > _AS_CHEAP * utilizations[above]
+            if utilizations[above] < _STEP_UP_BELOW or more > _CLEARLY_MORE or (as_cheap and more > 1):
                 steps = above
         if steps != before:
             self._changed_at = now
@@ -124,7 +130,7 @@ class Level:
         if not 0 < self.steps < len(utilizations):
             return False
         here, above = utilizations[self.steps], utilizations[self.steps - 1]
-        if above <= here:
+        if here >= _FILL_UP_TO or above <= here:
             return False
         return self._lifted.takes((_FILL_UP_TO - here) / (above - here))
 
@@ -152,6 +158,7 @@ class Ladder:
         self._settled_for: list[str] = []
         self._utilizations: list[float] = []
         self._auto: dict[int, tuple[list[str], str | None]] = {}
+        self._degraded_choices: dict[tuple[str, str, bool], Choice] = {}
 
     def choose(self, wanted: str, candidates: int, pressure: Pressure) -> Choice:
         """The variant for a request of so many candidates. A name asks for that variant and no other.
@@ -167,22 +174,29 @@ class Ladder:
         level = self._settled(names, pressure)
         index = level
         # A burst is over before the load shows it: while the queue is long, nothing that is slow is put into it.
-        calm = pressure.queue_is_short()
-        if level and calm and self.level.lifts(self._utilizations):
+        if level and self.level.lifts(self._utilizations) and pressure.queue_is_short():
             index -= 1
-        if index < last and not (calm and pressure.meets(names[index])):
+        if index < last:
             index = _lower(names, index, pressure)
         if not index:
             return Choice(names[0], reason)
-        told = f"{names[0]!r} would be late under this load" if level else f"{names[0]!r} would be late"
-        return Choice(names[index], f"{told}, so {names[index]!r} answered")
+        return self._degraded(names[0], names[index], under_load=level > 0)
+
+    def _degraded(self, first: str, answers: str, *, under_load: bool) -> Choice:
+        """Kept: under overload there are thousands a second."""
+        choice = self._degraded_choices.get((first, answers, under_load))
+        if choice is None:
+            told = f"{first!r} would be late{' under this load' if under_load else ''}"
+            choice = Choice(answers, f"{told}, so {answers!r} answered")
+            self._degraded_choices[first, answers, under_load] = choice
+        return choice
 
     def _settled(self, names: list[str], pressure: Pressure) -> int:
         """The level; looked at anew some hundred times a second, and not for every request of thousands."""
         now = time.perf_counter()
         if now >= self._settle_at or names != self._settled_for:
             self._settle_at, self._settled_for = now + self._settle_seconds, names
-            self._utilizations = [pressure.utilization(name) for name in names]
+            self._utilizations = pressure.utilizations(names)
             self.level.settle(self._utilizations, [self._worth(name) for name in names], now)
         return self.level.steps
 
@@ -257,8 +271,10 @@ def _lower(names: Sequence[str], index: int, pressure: Pressure) -> int:
     """The rung for a request when the queue is long, or this one too slow for it.
 
     The next one that is in time and much faster. Of two that are about as fast a second graph would only keep requests
-    from being run together. The lowest where none is in time.
+    from being run together. The lowest where none of the faster is in time.
     """
-    in_time = [rung for rung in range(index, len(names)) if pressure.meets(names[rung])]
-    faster = (rung for rung in in_time if rung > index and pressure.saves(names[rung], names[index]))
-    return next(faster, index if in_time else len(names) - 1)
+    last = len(names) - 1
+    faster = [rung for rung in range(index + 1, last + 1) if pressure.saves(names[rung], names[index])]
+    if not faster or (pressure.queue_is_short() and pressure.meets(names[index])):
+        return index
+    return next((rung for rung in faster if pressure.meets(names[rung])), last)

@@ -5,16 +5,24 @@ import time
 from collections.abc import Callable
 
 _REMEMBERED_SECONDS = 0.5
+_LATELY_SECONDS = 0.1
+_SURELY = 2.0
+"""Standard deviations: so much of what came lately may be chance."""
 _SIZE_STEP = 0.05
 
 
 class Load:
-    """Counts what comes, answered or not; what came before the last half second or so is forgotten."""
+    """Counts what comes, answered or not; what came before the last half second or so is forgotten.
 
-    def __init__(self) -> None:
+    A load that has just begun is seen by what came in the last tenth of a second, as far as that cannot be chance.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self._requests = 0.0
+        self._lately = 0.0
         self._rows = 0.0
-        self._at = time.perf_counter()
+        self._at = clock()
         self.bytes_per_row = 0.0
         """How long the bodies of late were for each of their candidates; 0 until one was read."""
 
@@ -27,6 +35,7 @@ class Load:
         """A request for so many rows has come."""
         self._fade()
         self._requests += 1.0
+        self._lately += 1.0
         self._rows += rows
 
     def utilization(self, run_seconds: Callable[[int], float], request_seconds: float) -> float:
@@ -36,11 +45,18 @@ class Load:
         """
         self._fade()
         rows = self._rows / max(self._requests, 1e-9)
-        return self._requests / _REMEMBERED_SECONDS * (request_seconds + run_seconds(round(rows)))
+        return self._per_second() * (request_seconds + run_seconds(round(rows)))
+
+    def _per_second(self) -> float:
+        # The variance of a Poisson process's count that fades exponentially is half of its mean.
+        surely = self._lately - _SURELY * math.sqrt(self._lately / 2)
+        return max(self._requests / _REMEMBERED_SECONDS, surely / _LATELY_SECONDS)
 
     def _fade(self) -> None:
-        now = time.perf_counter()
-        kept = math.exp((self._at - now) / _REMEMBERED_SECONDS)
+        now = self._clock()
+        passed = self._at - now
+        kept = math.exp(passed / _REMEMBERED_SECONDS)
         self._requests *= kept
         self._rows *= kept
+        self._lately *= math.exp(passed / _LATELY_SECONDS)
         self._at = now

@@ -5,7 +5,7 @@
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from itertools import count
 from typing import Any
 
@@ -16,7 +16,7 @@ from app.encoding import Array
 from app.errors import InvalidInput
 from app.serving.canary import with_canary
 from app.serving.ladder import Choice
-from app.serving.lane import Lane
+from app.serving.lane import Lane, keep_pace
 from app.serving.loaded import LoadedModel, LoadedVariant
 from app.serving.query import Encoded, Query, RankedItem, Ranking, Timing
 from app.serving.waiting import Outcome, Scored, Waiting
@@ -49,11 +49,11 @@ class _Pressure:
         self._rows = rows
         self._deadline = deadline
 
-    def utilization(self, variant: str) -> float:
-        model = self._model
-        return model.load.utilization(
-            model.variants[variant].lane.share_seconds, model.engine.admission.busy_seconds
-        )
+    def utilizations(self, variants: Sequence[str]) -> list[float]:
+        lanes = [self._lane(variant) for variant in variants]
+        keep_pace(lanes)
+        load, busy_seconds = self._model.load, self._model.engine.admission.busy_seconds
+        return [load.utilization(lane.share_seconds, busy_seconds) for lane in lanes]
 
     def meets(self, variant: str) -> bool:
         return self._model.engine.admission.meets(self._lane(variant), self._rows, self._deadline)

@@ -11,8 +11,9 @@ from loadtest.bars_report import bars_table, in_words
 from loadtest.demo import demo_ratios, judged
 from loadtest.ideal_queue import ideal_latency_ms, service_seconds
 from loadtest.measure import Material
-from loadtest.overload import FP32, LADDER, against, forms_of, judged_curve, reckon
+from loadtest.overload import forms_of, reckon
 from loadtest.overload import judged as judged_overload
+from loadtest.overload_bars import FP32, LADDER, UNREFUSING, against, judged_curve
 from loadtest.plots import curves
 from loadtest.resident import growth
 from loadtest.samples import Samples
@@ -127,7 +128,13 @@ def test_every_variant_that_may_serve_is_a_form_the_best_first() -> None:
         "rejected": Known(active=True, may_serve=False, ndcg_at_10=0.6),
         "older": Known(active=False, may_serve=True, ndcg_at_10=0.6),
     }
-    forms = {FP32: "baseline", "middling only": "middling", "small only": "small", LADDER: "auto"}
+    forms = {
+        FP32: "baseline",
+        UNREFUSING: "baseline",
+        "middling only": "middling",
+        "small only": "small",
+        LADDER: "auto",
+    }
     assert list(forms_of(known).items()) == list(forms.items())
 
 
@@ -135,12 +142,26 @@ def test_the_gain_of_the_ladder_is_the_least_of_the_loads_that_are_too_high_for_
     quiet = points(0.2, (0.995, 0.5), (1.0, 0.4), (1.0, 0.45))
     high = points(1.0, (0.5, 0.25), (0.9, 0.36), (0.98, 0.45))
     higher = points(2.0, (0.2, 0.1), (0.5, 0.2), (0.6, 0.22))
-    assert judged_curve([*quiet, *high])["value"] == pytest.approx(1.25)
-    assert judged_curve([*quiet, *high, *higher])["value"] == pytest.approx(1.1)
-    assert judged_curve([*high, *higher])["met"]
-    assert not judged_curve(points(2.0, (0.2, 0.1), (0.5, 0.2), (0.4, 0.19)))["met"]
-    assert judged_curve(quiet)["value"] is None
-    assert judged_curve(points(2.0, (0.2, 0.1), (0.5, None), (0.4, 0.19)))["value"] is None
+
+    def gains(curve: list[dict[str, Any]]) -> list[float | None]:
+        """Over fp32, and over the best of all others."""
+        return [one["value"] for one in judged_curve(curve)]
+
+    assert gains([*quiet, *high]) == [pytest.approx(0.45 / 0.25), pytest.approx(1.25)]
+    assert gains([*quiet, *high, *higher]) == [pytest.approx(0.45 / 0.25), pytest.approx(1.1)]
+    again = points(2.0, (0.2, 0.1), (0.5, 0.26), (0.6, 0.14))
+    assert gains([*higher, *again]) == [pytest.approx(0.18 / 0.1), pytest.approx(0.18 / 0.23)], (
+        "means of turns"
+    )
+    assert all(one["met"] for one in judged_curve([*high, *higher]))
+    over_fp32, over_all = judged_curve(points(2.0, (0.2, 0.1), (0.5, 0.2), (0.4, 0.19)))
+    assert over_fp32["met"]
+    assert not over_all["met"]
+    unrefusing = {**points(2.0, (0.2, 0.1), (0.5, 0.2), (0.4, 0.19))[0], "form": UNREFUSING}
+    better = {**unrefusing, "effective_ndcg_at_10": 0.3}
+    assert gains([*higher, better])[0] == pytest.approx(0.22 / 0.3)
+    assert gains(quiet) == [None, None]
+    assert gains(points(2.0, (0.2, 0.1), (0.5, None), (0.4, 0.19))) == [pytest.approx(1.9), None]
 
 
 def test_an_answer_is_held_against_the_variant_that_it_names() -> None:

@@ -11,7 +11,8 @@ from loadtest.demo import measure_demo
 from loadtest.memory import MemoryPlan, measure_memory
 from loadtest.memory_report import memory_table
 from loadtest.ourselves import run_scenarios
-from loadtest.overload import FP32, LADDER, OverloadPlan, measure_overload
+from loadtest.overload import OverloadPlan, measure_overload
+from loadtest.overload_bars import FP32, LADDER, UNREFUSING
 from loadtest.overload_report import overload_plots, overload_table
 from loadtest.prepare import Place, Prepared, prepare
 from loadtest.recompression import FULL, RecompressionPlan, measure_recompression
@@ -61,7 +62,9 @@ def test_every_form_is_overloaded_and_its_answers_are_reckoned(prepared: Prepare
         calibration_seconds=0.3,
     )  # fmt: skip
     result = measure_overload(prepared, plan, Cores())
-    assert result["forms"] == {FP32: "baseline", LADDER: "auto"}, "its int8 graphs are rejected"
+    assert result["forms"] == {FP32: "baseline", UNREFUSING: "baseline", LADDER: "auto"}, (
+        "its int8 graphs are rejected"
+    )
     assert {(one["form"], one["load"]) for one in result["curve"]} == {
         (form, load) for form in result["forms"] for load in plan.loads
     }
@@ -75,9 +78,9 @@ def test_every_form_is_overloaded_and_its_answers_are_reckoned(prepared: Prepare
         worst, best = sorted(known["ndcg_at_10"] for known in result["variants"].values())
         assert worst * one["in_time_share"] - 1e-9 <= one["effective_ndcg_at_10"]
         assert one["effective_ndcg_at_10"] <= best * one["in_time_share"] + 1e-9
-    assert len(result["bars"]) == 3 * 4 + 1
+    assert len(result["bars"]) == 3 * 4 + 2
     told = overload_table({**result, "machine": MACHINE})
-    assert told.count("\n| ladder |") == 4
+    assert told.count("\n| ladder |") == plan.rounds * 2 + 2
     assert all(one["capacity"] > 0 for one in result["at_the_bar"])
     assert all("<polyline" in plot for plot in overload_plots(result))
 

@@ -13,7 +13,6 @@ from app.serving.admission import Admission
 from app.serving.batcher import Batcher
 from app.serving.costs import RunCost
 from app.serving.lane import Lane
-from app.serving.load import Load
 from app.serving.query import Features
 
 from tests.processes import WAIT_SECONDS
@@ -156,12 +155,3 @@ def test_what_the_loop_does_for_answers_is_told_by_its_own_clock(executor: Threa
     assert one.busy_seconds == pytest.approx(one.request_seconds, rel=0.01), (
         "which is known to belong to a request"
     )
-
-
-def test_the_load_is_the_share_of_time_that_what_comes_would_take() -> None:
-    load, cost = Load(), RunCost([(1, 0.001), (1000, 0.001)])
-    assert load.utilization(cost.seconds, 0.0) == 0
-    for _ in range(100):
-        load.note(10)
-    # A hundred at once are two hundred a second to a memory of half a second.
-    assert load.utilization(cost.seconds, 0.001) == pytest.approx(0.4, rel=0.05)

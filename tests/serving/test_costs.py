@@ -31,6 +31,18 @@ def test_a_machine_that_has_become_slower_is_learned_at_sizes_that_are_not_seen_
     assert cost.seconds(1) == pytest.approx(0.002, rel=0.25)
 
 
+def test_what_is_not_seen_is_slowed_to_what_others_have_become_and_never_made_faster() -> None:
+    cost = RunCost([(rows, 0.001 + 0.00001 * rows) for rows in (1, 1000)])
+    cost.slow_to(2.0)
+    assert (cost.seconds(1), cost.seconds(1000)) == (pytest.approx(0.00202), pytest.approx(0.022))
+    cost.slow_to(1.5)
+    assert cost.scale == 2.0
+    for _ in range(200):
+        cost.note(100, 0.002)
+    assert cost.scale == pytest.approx(1.0, rel=0.05), "its own runs say otherwise"
+    assert cost.seconds(100) == pytest.approx(0.002, rel=0.05)
+
+
 def test_one_interrupted_run_changes_little() -> None:
     cost = RunCost([(rows, 0.001 + 0.00001 * rows) for rows in (1, 1000)])
     for _ in range(50):

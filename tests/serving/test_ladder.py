@@ -1,6 +1,6 @@
 """The ladder: which variant answers, and what is said when something else must."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from app.active import Policy, State
@@ -33,8 +33,8 @@ class Calm:
     ) -> None:
         self.busy, self.late, self.burst, self.faster = busy or {}, late, burst, faster
 
-    def utilization(self, variant: str) -> float:
-        return self.busy.get(variant, 0.0)
+    def utilizations(self, variants: Sequence[str]) -> list[float]:
+        return [self.busy.get(variant, 0.0) for variant in variants]
 
     def meets(self, variant: str) -> bool:
         return variant not in self.late
@@ -155,7 +155,8 @@ def test_where_only_the_queue_is_long_no_other_variant_makes_it_longer() -> None
     one = a_ladder(STEPS)
     assert one.choose("auto", 100, Calm(late=("baseline",), faster=False)) == Choice("baseline")
     assert one.choose("auto", 100, Calm(burst=True, faster=False)) == Choice("baseline")
-    nobody = one.choose("auto", 100, Calm(late=("baseline", "worse", "worst"), faster=False))
+    assert one.choose("auto", 100, Calm(late=tuple(STEPS), faster=False)) == Choice("baseline")
+    nobody = one.choose("auto", 100, Calm(late=tuple(STEPS)))
     assert nobody.variant == "worst", "which is told to come again, and not that it is too large"
 
 

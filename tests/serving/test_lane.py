@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from app.encoding import Array
 from app.serving.costs import RunCost
-from app.serving.lane import Lane, best_run_rows, time_runs
+from app.serving.lane import Lane, best_run_rows, keep_pace, time_runs
 from app.serving.query import Features
 
 from tests.serving.held import Adding
@@ -55,6 +55,20 @@ def test_runs_are_timed_at_every_size_and_slow_ones_less_often() -> None:
     assert [rows for rows, _ in timings] == [1, 10, 100]
     assert timings[-1][1] >= 0.03
     assert (ran.count(1), ran.count(100)) == (5, 1)
+
+
+def test_a_graph_that_has_not_run_for_a_while_keeps_pace_with_the_one_that_ran_last() -> None:
+    fresh, recent, stale = (
+        Lane(Adding(), frozenset({"base"}), RunCost([(1, 0.001), (100, 0.002)]), run_rows=100)
+        for _ in range(3)
+    )
+    for _ in range(200):
+        fresh.cost.note(100, 0.006)
+    fresh.last_run, recent.last_run = 10.0, 9.5
+    keep_pace([stale, fresh, recent])
+    assert stale.share_seconds(100) == pytest.approx(0.006, rel=0.05)
+    assert recent.share_seconds(100) == pytest.approx(0.002), "which knows better"
+    assert fresh.share_seconds(100) == pytest.approx(0.006, rel=0.05)
 
 
 def test_what_the_session_raises_is_raised() -> None:

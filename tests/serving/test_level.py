@@ -32,6 +32,16 @@ def test_a_rung_that_answers_little_more_and_much_worse_is_passed_over() -> None
     assert Level().settle([0.95, 0.3], [1.0, 0.9], now=0.0) == 0, "nearly all well is more than all worse"
 
 
+def test_a_rung_that_takes_about_the_same_time_is_not_stepped_down_to_and_is_left_for_a_better_one() -> None:
+    level = Level()
+    assert level.settle([5.0, 0.97, 0.90], [1.0, 0.75, 0.74], now=0.0) == 1, "the last one is hardly cheaper"
+    level.steps = 2
+    assert level.settle([5.0, 0.85, 0.84], [1.0, 0.75, 0.71], now=1.5) == 1
+    level.steps = 2
+    assert level.settle([5.0, 0.85, 0.5], [1.0, 0.75, 0.71], now=3.0) == 2, "room is worth something"
+    assert level.settle([5.0, 1.2, 1.15], [1.0, 0.7, 0.71], now=5.0) == 2, "it would be worth less together"
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 50), st.floats(0.1, 2)), min_size=1, max_size=5),
     st.integers(0, 6),
