@@ -102,9 +102,9 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check the manifest alone (cheap; files are compared by `verify`). Raises ArtifactCorrupt."""
     where = _name(folder)
     path = folder / MANIFEST_FILE
-    if folder.is_symlink():  # it could lead out of the store, to files that others change
-        raise ArtifactCorrupt(f"{where}: the folder is a link")
     try:
+        if folder.is_symlink():  # it could lead out of the store, to files that others change
+            raise ArtifactCorrupt(f"{where}: the folder is a link")
         _check_plain_file(path)
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except UNREADABLE as error:

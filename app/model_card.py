@@ -202,6 +202,8 @@ def read_card(folder: Path) -> ModelCard:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UnknownModel(f"there is no model {folder.name!r}", model=folder.name) from None
+    except OSError as error:
+        raise ConfigurationError(f"{folder.name}/{CARD_FILE} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{folder.name}/{CARD_FILE} is not TOML: {error}") from error
     try:

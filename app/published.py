@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from app.active import Active
 from app.artifact import Manifest, read_report
-from app.errors import ActiveCorrupt, ArtifactCorrupt, UnknownVersion
+from app.errors import ActiveCorrupt, ArtifactCorrupt, StoreUnavailable, UnknownVersion
 from app.model_card import BASELINE
 from app.report import Report, Verdict
 from app.store import ACTIVE_FILE, ArtifactStore
@@ -35,8 +35,16 @@ class Variants:
 def published_variants(store: ArtifactStore, model: str) -> Variants:
     """Every variant of a model that the store knows, by its active version, else by its newest.
 
-    One damaged variant must not hide the others, nor a damaged active state all of them.
+    One damaged variant must not hide the others, nor a damaged active state all of them. Raises StoreUnavailable for a
+    store that this process may not read.
     """
+    try:
+        return _published_variants(store, model)
+    except OSError as error:
+        raise StoreUnavailable(f"the store cannot be read: {error.strerror}") from error
+
+
+def _published_variants(store: ArtifactStore, model: str) -> Variants:
     unreadable: dict[str, str] = {}
     state: Active | None = None
     try:

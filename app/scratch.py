@@ -9,23 +9,36 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 @contextmanager
 def scratch_folder(parent: Path, prefix: str = "") -> Iterator[Path]:
     """A new, empty folder in `parent`, gone at the end of the block; what dead owners left there is removed first."""
-    with _locked(parent):  # nobody else sweeps the new folder before its own lock is held
-        _sweep(parent, prefix)
-        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
-        lock = os.open(folder, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    _sweep(parent, prefix)
+    folder, lock = _locked_folder(parent, prefix)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
+    """A folder and its lock. No lock of all is waited for, which anybody who may read `parent` could hold."""
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+        with suppress(FileNotFoundError, BlockingIOError):  # somebody sweeps, and takes it for a dead owner's
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock), folder.stat()):
+                    return folder, lock
+            except OSError:
+                os.close(lock)
+                raise
+            os.close(lock)
 
 
 def _sweep(parent: Path, prefix: str) -> None:
@@ -41,13 +54,3 @@ def _sweep(parent: Path, prefix: str) -> None:
             pass  # its owner is alive
         finally:
             os.close(lock)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -13,6 +13,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="SLIMRANK_", env_ignore_empty=True, frozen=True, extra="ignore"
     )
+
+    @field_validator("admin_key")
+    @classmethod
+    def _is_text(cls, key: SecretStr | None) -> SecretStr | None:
+        # An environment variable may hold any bytes; those that are no UTF-8 come as lone surrogates.
+        if key is not None and not key.get_secret_value().isprintable():
+            raise ValueError("the key must be of printable characters, in UTF-8")
+        return key
 
     host: str = Field(default="127.0.0.1", description="Address that the service listens on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(

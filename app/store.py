@@ -273,9 +273,10 @@ def _read_if_there(folder: Path) -> Manifest | None:
     try:
         return read_manifest(folder)
     except ArtifactCorrupt:
-        if folder.exists():
-            raise
-        return None
+        with suppress(PermissionError):  # then something is there, which nobody here may read
+            if not folder.exists():
+                return None
+        raise
 
 
 def _is_there(path: Path) -> bool:

@@ -61,7 +61,7 @@ RECOMPRESSION_OPEN_P99 = Bar(
 )
 RECOMPRESSION_FAILURES = Bar("recompression beside full load on 2 cores: failed requests", 0)
 
-SHADOW_P99 = Bar("shadow of every answer at 30% of the capacity: p99 over that without", 1.5, "x")
+SHADOW_P99 = Bar("shadow that samples every answer, at 30% of the capacity: p99 over that without", 1.5, "x")
 SHADOW_IN_TIME = Bar(
     "shadow at three times the capacity: answered in time, of what is without", 0.97, "%", at_least=True
 )

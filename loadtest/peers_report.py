@@ -92,14 +92,14 @@ def short_table(results: Sequence[Result]) -> str:
     """For the README: right answers per second of every server, by graph and candidate count, and its memory."""
     columns = [(result, load) for result in results for load in closed_loads(result)]
     heads = [f"`{result['variant']}`, {load.removeprefix('closed, ')}" for result, load in columns]
-    lines = head(["Server, right answers/s on one core", *heads, "resident MB"])
+    lines = head(["Server, right answers/s on one core", *heads, "MB, shared pages once"])
     for name in _by_rate(*columns[-1]):
         if name == EMPTY:
             continue
         found = [rates(result, load).get(name) for result, load in columns]
         cells = [f"{median(some):,.0f}" if some else "-" for some in found]
         memory = [
-            one["servers"][name]["memory"]["resident_bytes"] for one in results if name in one["servers"]
+            one["servers"][name]["memory"]["proportional_bytes"] for one in results if name in one["servers"]
         ]
         shown = f"**{name}**" if name == OURS else name
         lines.append(row([shown, *cells, f"{median(memory) / 1e6:.0f}"]))

@@ -27,6 +27,8 @@ def canary(variant: str = "student", percent: float = 10) -> dict[str, Any]:
         ({"kind": "ladder", "variant": "int8"}, "`policy.variant` goes with the kind 'pinned'"),
         ({"kind": "ladder", "canary": canary(percent=-0.1)}, "canary.percent"),
         ({"kind": "ladder", "canary": canary(percent=100.1)}, "canary.percent"),
+        ({"kind": "ladder", "canary": {"variant": "student", "percent": "5"}}, "canary.percent"),
+        ({"kind": "ladder", "canary": {"variant": "student", "percent": True}}, "canary.percent"),
         ({"kind": "ladder", "canary": canary(percent=float("nan"))}, "canary.percent"),
         ({"kind": "ladder", "shadow": canary(percent=float("inf"))}, "shadow.percent"),
         ({"kind": "ladder", "canary": canary("")}, "canary.variant"),

@@ -1,5 +1,8 @@
+import fcntl
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from app.scratch import scratch_folder
@@ -31,6 +34,32 @@ def test_a_folder_is_there_in_the_block_and_gone_after_it(tmp_path: Path) -> Non
     with scratch_folder(tmp_path, "work-") as folder:
         assert folder.parent == tmp_path
         assert list(folder.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_who_may_read_the_parent_can_hold_it_up(tmp_path: Path) -> None:
+    lock = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with scratch_folder(tmp_path, "work-") as folder:
+            assert folder.is_dir()
+    finally:
+        os.close(lock)
+
+
+def test_folders_of_many_at_once_are_kept_by_all(tmp_path: Path) -> None:
+    """Each sweeps while others make theirs: whoever's folder is swept before its lock is held takes another."""
+
+    def work(number: int) -> bool:
+        for _ in range(30):
+            with scratch_folder(tmp_path, "work-") as folder:
+                (folder / "file").write_text(str(number))
+                if (folder / "file").read_text() != str(number):
+                    return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(work, range(8)))
     assert list(tmp_path.iterdir()) == []
 
 

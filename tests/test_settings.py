@@ -1,5 +1,6 @@
 """Settings come from the environment, within their ranges, and never show the admin key."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -87,6 +88,16 @@ def test_a_value_out_of_range_is_refused_by_name(
     with pytest.raises(ValidationError) as caught:
         Settings()
     assert [error["loc"] for error in caught.value.errors()] == [(name,)]
+
+
+@pytest.mark.parametrize("key", [b"k\xff", b"a\nb", b"a\0b".replace(b"\0", b"\x7f")])
+def test_a_key_that_no_header_could_be_compared_with_is_refused(
+    monkeypatch: pytest.MonkeyPatch, key: bytes
+) -> None:
+    monkeypatch.setenv("SLIMRANK_ADMIN_KEY", os.fsdecode(key))
+    with pytest.raises(ValidationError, match="the key must be of printable characters, in UTF-8") as caught:
+        Settings()
+    assert os.fsdecode(key) not in str(caught.value)
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import re
 import secrets
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -42,9 +43,13 @@ _ENCODE = msgspec.json.Encoder().encode
 class Envelope:
     """The outermost layer: gives each request an id, counts its body's bytes, and answers for what nobody handled."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body_bytes: int, on_refused: Callable[[str, ServiceError], None]
+    ) -> None:
+        """`on_refused` is told the path of a request that is refused here, and why."""
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._on_refused = on_refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
@@ -66,7 +71,9 @@ class Envelope:
 
         try:
             if announces_more(headers.get("content-length", "0"), self._max_body_bytes):
-                await error_response(too_large(self._max_body_bytes))(scope, receive, send_with_id)
+                error = too_large(self._max_body_bytes)
+                self._on_refused(scope["path"], error)
+                await error_response(error)(scope, receive, send_with_id)
                 return
             await self._app(_with_get_for_head(scope), self._counted(receive), send_with_id)
         except asyncio.CancelledError:

@@ -5,6 +5,7 @@ application on another server. Decoded with msgspec, answered by whoever is told
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -30,6 +31,7 @@ from app.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _OK = 200
+HOT_PATH = re.compile(rb"/v1/models/([A-Za-z0-9._-]{1,64})/(rank|recommend)")
 
 Values = Annotated[dict[str, Any], Meta(description="Values by the name of the feature.")]
 K = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -198,6 +200,11 @@ class Hot:
     def refuse(self, model: str, received: float, error: ServiceError) -> None:
         """Count a request that was refused before it could be asked here."""
         Observation(model, received).ended(self._metrics, error.code)
+
+    def refuse_path(self, path: str, error: ServiceError) -> None:
+        """The same for a request of this path, if it is a hot one."""
+        if matched := HOT_PATH.fullmatch(path.encode()):
+            self.refuse(matched[1].decode(), time.perf_counter(), error)
 
     def _scored(
         self, ask: Ask, observation: Observation, begun: Begun, work: float | None, outcome: Outcome

@@ -112,7 +112,7 @@ class HotCycle:
 
     def respond(self, status: int, payload: bytes, headers: Headers) -> None:
         """Write the answer; the connection is then free for the next request."""
-        if self.response_complete or self.disconnected:
+        if self.response_complete or self._is_gone():
             return
         protocol = self._protocol
         head = self._head(status, headers)

@@ -5,21 +5,19 @@ method or path, a query, an escape, HTTP/1.0, a pipeline, a client that does not
 same routes exist.
 """
 
-import re
 import time
 from typing import Any, ClassVar, cast
 
 from fastapi import FastAPI
 
 from app.api.envelope import REQUEST_ID, announces_more
-from app.api.hot import Headers, Hot
+from app.api.hot import HOT_PATH, Headers, Hot
 from app.api.hot_cycle import HotCycle, head_of
 from app.api.known_heads import KnownHead, KnownHeads, Route
 from app.api.protocol import TOO_SLOW, BoundedProtocol
 from app.api.request_ids import RequestIds
 from app.errors import NotReady, RequestTimeout
 
-_HOT = re.compile(rb"/v1/models/([A-Za-z0-9._-]{1,64})/(rank|recommend)")
 _CLOSE_ENOUGH_SECONDS = 0.001
 _BUSY = float("inf")
 _ROUTES: dict[bytes, Route] = {b"rank": "rank", b"recommend": "recommend"}
@@ -60,19 +58,20 @@ class HotProtocol(BoundedProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there: which way does the request go?"""
-        matched = _HOT.fullmatch(self.url)
+        matched = HOT_PATH.fullmatch(self.url)
         if matched is None or not self._is_plain() or self.is_ending:
             super().on_headers_complete()
             return
         self.end_of_head()
+        self.check_head()
         model, route = matched.groups()
-        request_id, length = "", b"0"
+        given, length = "", b"0"
         for name, value in self.headers:
             if name == b"content-length":
                 length = value
-            elif name == b"x-request-id":
+            elif name == b"x-request-id" and not given:  # the first one is meant, as on the ordinary way
                 given = value.decode("latin-1")
-                request_id = given if REQUEST_ID.fullmatch(given) else ""
+        request_id = given if REQUEST_ID.fullmatch(given) else ""
         cycle = HotCycle(
             self, model.decode(), _ROUTES[route], request_id, keeps_alive=self.parser.should_keep_alive()
         )

@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.api.lingering import LingeringProtocol
 from app.errors import RequestTimeout
@@ -31,6 +33,7 @@ class BoundedProtocol(LingeringProtocol):
         self.body_comes = False  # with the bytes that are being parsed
         self._bodiless_bytes = 0
         self._asks_to_upgrade = False
+        self._answered: RequestResponseCycle | None = None
         self._incomplete_since: float | None = None
         self._unread_since: float | None = None
         self._refusal = ""  # what is told when all requests before the unreadable bytes are answered
@@ -39,6 +42,14 @@ class BoundedProtocol(LingeringProtocol):
         """A client is there; its first request is awaited."""
         super().connection_made(transport)
         self._incomplete_since = time.monotonic()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left: every request of its is told, where uvicorn tells the newest only."""
+        super().connection_lost(exc)
+        for one in (self._answered, *(cycle for cycle, _ in self.pipeline)):
+            if one is not None and not one.response_complete:
+                one.disconnected = True
+                one.message_event.set()
 
     def end_if_slow(self, now: float, seconds: float) -> None:
         """End the connection when its client has been sending a request, or not reading, for longer than this.
@@ -115,6 +126,7 @@ class BoundedProtocol(LingeringProtocol):
     def on_headers_complete(self) -> None:
         """It has ended."""
         self.end_of_head()
+        self.check_head()
         self._asks_to_upgrade = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
         if not self._asks_to_upgrade:
             super().on_headers_complete()
@@ -158,6 +170,20 @@ class BoundedProtocol(LingeringProtocol):
             return
         self._refusal = message
         self._incomplete_since = None
+
+    def check_head(self) -> None:
+        """Raises HttpParserError for what the parser lets pass: RFC 9112, sections 3.2 (Host) and 6.1 (codings)."""
+        hosts = 0
+        for name, value in self.headers:
+            hosts += name == b"host"
+            if name == b"transfer-encoding" and value.lower() != b"chunked":
+                raise HttpParserError("a transfer coding besides chunked")
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            raise HttpParserError("not one Host")
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def end_of_head(self) -> None:
         """Stop counting: what follows is a body, which others bound."""

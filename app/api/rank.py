@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -22,6 +23,7 @@ from app.errors import (
     UnknownVariant,
 )
 
+_NOBODY_READS_IT = 499
 router = APIRouter(prefix="/v1/models/{model}", tags=["ranking"])
 _ERRORS = error_examples(
     *(UnknownModel, UnknownVariant, BodyTooLarge, InvalidInput, UnknownFeature, Overloaded, NotReady),
@@ -89,4 +91,17 @@ async def _answered(request: Request, route: Route) -> Response:
             future.set_result(response)
 
     hot.answer(Ask(route, model, body, request.state.request_id, received, future.cancelled, respond))
-    return await future
+    left = asyncio.ensure_future(_left(request))
+    either: list[asyncio.Future[Any]] = [future, left]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    left.cancel()
+    if future.done():
+        return future.result()
+    future.cancel()  # whoever has the request sees that, and does no more for it
+    return Response(status_code=_NOBODY_READS_IT)
+
+
+async def _left(request: Request) -> None:
+    """Ends when the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -35,13 +35,14 @@ def create_app(settings: Settings) -> FastAPI:
         version=metadata.version("slimrank"),
         description=_DESCRIPTION,
         lifespan=_life,
+        redirect_slashes=False,
     )
     app.state.draining = False
     service = app.state.service = _service(settings)
     app.state.known_heads = KnownHeads()
     app.state.request_ids = RequestIds()
     app.state.hot = Hot(settings, service.registry, service.metrics)
-    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Envelope, max_body_bytes=settings.max_body_bytes, on_refused=app.state.hot.refuse_path)
     add_error_handlers(app)
     for resource in ROUTERS:
         app.include_router(resource.router)

@@ -5,6 +5,7 @@ after a restart, and raising the percentage only lets more users in.
 """
 
 from hashlib import blake2b
+from reprlib import Repr
 
 from app.model_card import AUTO
 from app.serving.ladder import Choice
@@ -13,6 +14,18 @@ from app.serving.query import Query
 
 _HASH_BYTES = 8
 _HASHES = 256.0**_HASH_BYTES
+
+
+class _Beginnings(Repr):
+    """A large body is not written out whole: that would hold the event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = self.maxtuple = 4
+        self.maxdict = self.maxlist = self.maxstring = self.maxlong = self.maxother = 64
+
+
+_BEGINNINGS = _Beginnings()
 
 
 def with_canary(choice: Choice, model: LoadedModel, query: Query) -> Choice:
@@ -36,11 +49,13 @@ def place(model: str, variant: str, who: bytes) -> float:
 
 
 def _who(model: LoadedModel, query: Query) -> bytes:
-    """The user's id; without one the whole request, so that the same request is treated alike."""
+    """The user's id; without one the request, so that the same one is treated alike: the beginning of all it holds."""
     user_id = query.user.get(model.schema.user_key) if model.schema else None
     if isinstance(user_id, str) and user_id:
         return user_id.encode(errors="surrogatepass")
     try:
-        return repr((query.user, query.context, query.candidates, query.exclude)).encode()
-    except RecursionError:
-        return b""  # no feature is nested so deeply: the request is refused when it is encoded
+        return _BEGINNINGS.repr((query.user, query.context, query.candidates, query.exclude)).encode(
+            errors="surrogatepass"
+        )
+    except ValueError:
+        return b""  # a number of thousands of digits: the request is refused when it is encoded

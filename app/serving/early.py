@@ -47,8 +47,9 @@ def check_unread(model: LoadedModel, body: bytes | bytearray, received: float, d
     try:
         named = _found(model, body, _DEADLINE)
         deadline = received + (deadline_ms if named is None else float(named)) / 1e3
-        asked = _found(model, body, _VARIANT)
-        lane = model.variants[_cheapest(model, AUTO if asked is None else asked.decode(), rows)].lane
+        found = _found(model, body, _VARIANT)
+        asked = AUTO if found is None else found.decode()
+        lane = model.variants[_cheapest(model, asked, rows)].lane
     except (_Unclear, KeyError, ServiceError):
         return  # it is read, and told what is wrong with it
     if admission.seconds_alone(lane, rows) > deadline - time.perf_counter():
@@ -56,7 +57,8 @@ def check_unread(model: LoadedModel, body: bytes | bytearray, received: float, d
     try:
         admission.check_queue(lane, rows, deadline)
     except Overloaded:
-        model.load.note(rows)
+        if asked == AUTO:
+            model.load.note(rows)
         raise
 
 

@@ -12,7 +12,7 @@ _SIZE_STEP = 0.05
 
 
 class Load:
-    """Counts what comes, answered or not; what came before the last half second or so is forgotten.
+    """Counts what comes, answered or refused for want of time; what came before the last half second is forgotten.
 
     A load that has just begun is seen by what came in the last tenth of a second, as far as that cannot be chance.
     """
@@ -22,6 +22,7 @@ class Load:
         self._requests = 0.0
         self._lately = 0.0
         self._rows = 0.0
+        self._named_seconds = 0.0
         self._at = clock()
         self.bytes_per_row = 0.0
         """How long the bodies of late were for each of their candidates; 0 until one was read."""
@@ -32,11 +33,16 @@ class Load:
         self.bytes_per_row += _SIZE_STEP * (size - self.bytes_per_row) if self.bytes_per_row else size
 
     def note(self, rows: int) -> None:
-        """A request for so many rows has come."""
+        """A request for so many rows has come, which leaves the variant to the ladder."""
         self._fade()
         self._requests += 1.0
         self._lately += 1.0
         self._rows += rows
+
+    def note_named(self, seconds: float) -> None:
+        """A request has come that takes so long of a worker, and whose variant is not the ladder's to choose."""
+        self._fade()
+        self._named_seconds += seconds
 
     def utilization(self, run_seconds: Callable[[int], float], request_seconds: float) -> float:
         """The share of a worker's time that all this would take; more than 1 cannot be done.
@@ -45,7 +51,8 @@ class Load:
         """
         self._fade()
         rows = self._rows / max(self._requests, 1e-9)
-        return self._per_second() * (request_seconds + run_seconds(round(rows)))
+        named = self._named_seconds / _REMEMBERED_SECONDS
+        return named + self._per_second() * (request_seconds + run_seconds(round(rows)))
 
     def _per_second(self) -> float:
         # The variance of a Poisson process's count that fades exponentially is half of its mean.
@@ -58,5 +65,6 @@ class Load:
         kept = math.exp(passed / _REMEMBERED_SECONDS)
         self._requests *= kept
         self._rows *= kept
+        self._named_seconds *= kept
         self._lately *= math.exp(passed / _LATELY_SECONDS)
         self._at = now

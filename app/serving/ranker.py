@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 
 from app.encoding import Array
-from app.errors import InvalidInput
+from app.errors import InvalidInput, Overloaded
+from app.model_card import AUTO
 from app.serving.canary import with_canary
 from app.serving.ladder import Choice
 from app.serving.lane import Lane, keep_pace
@@ -63,8 +64,9 @@ class _Pressure:
         return self._model.engine.admission.queue_seconds() <= left / 2
 
     def saves(self, variant: str, instead_of: str) -> bool:
-        slow, fast = (self._lane(name).cost.seconds(self._rows) for name in (instead_of, variant))
-        return slow - fast >= _WORTH_SAVING * (self._deadline - time.perf_counter())
+        rows = self._rows
+        saved = self._lane(instead_of).cost.seconds(rows) - self._lane(variant).cost.seconds(rows)
+        return saved >= _WORTH_SAVING * (self._deadline - time.perf_counter())
 
     def _lane(self, variant: str) -> Lane:
         return self._model.variants[variant].lane
@@ -79,6 +81,7 @@ def begin(model: LoadedModel, query: Query) -> Begun:
     started = time.perf_counter()
     choice, variant, predicted = _choose(model, query)
     encoded = variant.reader.encode(query)
+    _note_load(model, query, variant, encoded.features.rows)
     timing = Timing(encode_ms=(time.perf_counter() - started) * 1e3)
     return Begun(model, query, choice, variant, encoded, timing, predicted)
 
@@ -88,17 +91,32 @@ def begin_in_steps(model: LoadedModel, query: Query) -> Generator[None, None, Be
     choice, variant, predicted = _choose(model, query)
     query, pieces = yield from variant.reader.encode_pieces(query)
     encoded = variant.reader.encode(query, pieces)
+    _note_load(model, query, variant, encoded.features.rows)
     return Begun(model, query, choice, variant, encoded, Timing(), predicted)
 
 
 def _choose(model: LoadedModel, query: Query) -> tuple[Choice, LoadedVariant, float]:
     """Who answers, and the predicted seconds. Before features are read: what is refused must cost little."""
     rows = _count(model, query)
-    model.load.note(rows)
     choice = model.ladder.choose(query.variant, rows, _Pressure(model, rows, query.deadline))
     choice = with_canary(choice, model, query)
     variant = model.variants[choice.variant]
-    return choice, variant, model.engine.admission.check(variant.lane, rows, query.deadline)
+    try:
+        return choice, variant, model.engine.admission.check(variant.lane, rows, query.deadline)
+    except Overloaded:
+        # It is load all the same: else the ladder would step up, and refuse again.
+        if query.variant == AUTO:
+            model.load.note(rows)
+        raise
+
+
+def _note_load(model: LoadedModel, query: Query, variant: LoadedVariant, rows: int) -> None:
+    """What is refused for what it asks is no load, and what names its variant takes the same on every rung."""
+    if query.variant == AUTO:
+        model.load.note(rows)
+    else:
+        request_seconds = model.engine.admission.request_seconds
+        model.load.note_named(variant.lane.share_seconds(rows) + request_seconds)
 
 
 def score(one: Begun, done: Callable[[Outcome], None], gone: Callable[[], bool]) -> None:
@@ -137,13 +155,15 @@ def finish(one: Begun, scored: Scored) -> Ranking:
 
 
 def _count(model: LoadedModel, query: Query) -> int:
-    """How many candidates the query asks about, before it is read closely."""
+    """How many candidates the query asks about, before it is read closely; no more than are taken."""
     reader = model.any_reader
     if query.candidates is None:
         return len(reader.catalog.item_ids) if reader else 1
     if isinstance(query.candidates, dict):
-        return max((len(values) for values in query.candidates.values()), default=1)
-    return len(query.candidates)
+        count = max((len(values) for values in query.candidates.values()), default=1)
+    else:
+        count = len(query.candidates)
+    return min(count, reader.max_candidates) if reader else count
 
 
 def best(scores: Array, k: int | None) -> Array:

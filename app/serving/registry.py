@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -48,6 +49,7 @@ class Registry:
         self._loader = Loader(store, settings, self.engine)
         self._loading = loading_thread(settings.inference_threads)
         self._models: Mapping[str, LoadedModel] = MappingProxyType({})
+        self._expected: list[str] = []
         self._retry_at: dict[str, tuple[float, Backoff]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -73,8 +75,13 @@ class Registry:
         return self._models
 
     def expected(self) -> list[str]:
-        """Names of the models that the models folder has, whether they are loaded or not."""
-        return model_names(self._settings.models)
+        """Names of the models that the models folder has, whether they are loaded or not.
+
+        Those of last time, while it cannot be read: the watch tells of that.
+        """
+        with suppress(OSError):
+            self._expected = model_names(self._settings.models)
+        return self._expected
 
     def names(self) -> list[str]:
         """Every model that is expected or in memory."""
@@ -110,8 +117,8 @@ class Registry:
             models[name] = await self._refreshed(name)
             self._models = MappingProxyType(dict(models))
         gone = models.keys() - set(present)
-        for name in gone.intersection(self.expected()) if gone else ():
-            # Its card is there, so the store is away or damaged, and may come back.
+        for name in [name for name in gone if models[name].variants]:
+            # The store is away or damaged, and may come back: what is loaded serves on, until the service ends.
             models[name] = self._lost(models[name])
             gone.discard(name)
         self._models = MappingProxyType({name: one for name, one in models.items() if name not in gone})

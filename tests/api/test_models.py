@@ -127,6 +127,19 @@ def test_a_card_that_breaks_under_way_is_told_and_ranking_goes_on(own: TestClien
     assert own.post(f"{MODEL}/rank", json={"candidates": ["i1"]}).status_code == 200
 
 
+def test_a_card_that_cannot_be_read_does_not_hide_the_other_models(
+    own: TestClient, small: SmallModel
+) -> None:
+    (small.models / "broken" / CARD_FILE).mkdir(parents=True)
+    one, other = answered(own.get("/v1/models"), ModelList).models
+    assert (one.name, one.description) == (
+        "broken",
+        "its model card is wrong: broken/model.toml cannot be read: Is a directory",
+    )
+    assert other.name == NAME
+    refused(own.post("/admin/models/broken/compress", json={}, headers=ADMIN), "configuration")
+
+
 def empty_manifest(folder: Path) -> None:
     (folder / MANIFEST_FILE).write_text("{")
 

@@ -51,7 +51,20 @@ def test_no_name_of_a_model_is_a_path(client: TestClient, name: str) -> None:
         assert "evil" not in {header.lower() for header in response.headers}
 
 
-@pytest.mark.parametrize("path", ["/nope", "/v1", "/v1/models/clicks/nope", "/admin", "/redoc", "/static/x"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/models/clicks/rank/",
+        "/v1/models/",
+        "/health/live/",
+        "/nope",
+        "/v1",
+        "/v1/models/clicks/nope",
+        "/admin",
+        "/redoc",
+        "/static/x",
+    ],
+)
 def test_a_path_that_is_not_there_is_not_found(client: TestClient, path: str) -> None:
     for method in ("GET", "POST", "DELETE"):
         refused(client.request(method, path, headers=ADMIN), "not_found")

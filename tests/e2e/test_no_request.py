@@ -19,14 +19,22 @@ def served(small_model: SmallModel, tmp_path_factory: pytest.TempPathFactory) ->
 
 GARBAGE = [
     b"\0\1 no HTTP\r\n\r\n",
-    b"POST / HTTP/1.1\r\nContent-Length: many\r\n\r\n",
-    b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
-    b"CONNECT x:1 HTTP/1.1\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+    b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: 0\r\n\r\n",
+    request().replace(b"Host: x", b"Host: x\r\nHost: y"),
+    b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
 ]
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "in pieces"])
-@pytest.mark.parametrize("garbage", GARBAGE, ids=["bytes", "length", "chunks", "connect"])
+@pytest.mark.parametrize(
+    "garbage",
+    GARBAGE,
+    ids=["bytes", "length", "chunks", "connect", "no host", "two hosts", "two hosts, hot", "coding"],
+)
 @pytest.mark.parametrize(
     "paths", [[RANK], [RECOMMEND], [RANK + ORDINARY], [RANK, RANK + ORDINARY, RANK, "/nothing", RECOMMEND]]
 )

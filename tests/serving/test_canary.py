@@ -1,6 +1,7 @@
 """The canary: its share of the users, always the same ones, and more of them when the percentage is raised."""
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +96,18 @@ def test_without_a_user_the_same_request_is_treated_alike(loaded: LoadedModel, u
     found = [is_in(model, asked(user, [f"i{n}", "i1"])) for n in range(2000)]
     assert sum(found) / len(found) == pytest.approx(0.5, abs=0.05)
     assert [is_in(model, asked(user, [f"i{n}", "i1"])) for n in range(2000)] == found
+
+
+def test_of_a_large_request_the_beginning_decides(loaded: LoadedModel) -> None:
+    model = with_policy(loaded, 50)
+    many = [f"i{n}" for n in range(1_000_000)]
+    begun = time.thread_time()
+    found = [is_in(model, asked({"segment": f"s{n}"}, many)) for n in range(100)]
+    assert time.thread_time() - begun < 2.0, "it is not written out whole"
+    assert 25 < sum(found) < 75
+    digits: Any = 10**5000
+    is_in(model, asked({"segment": digits}))
+    is_in(model, asked({"segment": "\ud800"}))
 
 
 def test_a_request_nested_without_end_breaks_nothing(loaded: LoadedModel) -> None:

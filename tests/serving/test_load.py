@@ -56,6 +56,14 @@ def test_a_few_requests_at_once_are_no_load() -> None:
     assert max(seen(np.full(4, 1.0))) < 40
 
 
+def test_what_names_its_variant_takes_the_same_whatever_the_rung() -> None:
+    clock = Clock()
+    load = Load(clock)
+    for clock.now in np.arange(0, 3, 0.01).tolist():
+        load.note_named(0.004)
+    assert load.utilization(lambda _: 1.0, 1.0) == pytest.approx(0.4, rel=0.05)
+
+
 def test_a_load_that_has_ended_is_forgotten() -> None:
     clock = Clock()
     load = Load(clock)

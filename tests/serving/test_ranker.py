@@ -169,3 +169,36 @@ def test_a_damaged_baseline_is_missed_by_the_ladder(small: SmallModel) -> None:
         assert ranking.variant == "int8-dynamic", "it was rejected, but nothing else is left"
         assert ranking.degraded_reason == "variant 'baseline' is not loaded, so 'int8-dynamic' answered"
         assert isinstance(refused(small, asked()), NotReady)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query({}, {}, IDS, variant="nope"),
+        Query({"nope": 1}, {}, IDS),
+        Query({}, {}, [""] * 2_000_000),
+        Query({}, {}, {"item_id": ["i1"], "price": [1.0] * 2_000_000}),
+        Query({}, {}, IDS, deadline=0.0),
+    ],
+    ids=["variant", "feature", "many", "uneven", "late"],
+)
+def test_what_is_refused_for_what_it_asks_is_no_load(small: SmallModel, query: Query) -> None:
+    async def work(model: LoadedModel) -> None:
+        for _ in range(20):
+            with pytest.raises(ServiceError):
+                await rank(model, query)
+        assert model.load.utilization(float, 1.0) == 0
+        await rank(model, Query({}, {}, IDS))
+        assert model.load.utilization(float, 1.0) > 0
+
+    with_model(small, work)
+
+
+def test_what_names_its_variant_is_a_load_by_what_it_takes(small: SmallModel) -> None:
+    async def work(model: LoadedModel) -> None:
+        for _ in range(20):
+            await rank(model, Query({}, {}, IDS, variant="int8-static"))
+        alone = model.load.utilization(lambda _: 1e6, 1e6)
+        assert 0 < alone < 10, "whatever a rung would take"
+
+    with_model(small, work)

@@ -162,17 +162,20 @@ def test_a_model_that_is_not_published_yet_is_expected_but_not_ready(small: Smal
     play(small, scene)
 
 
-def test_a_model_without_a_card_is_served_from_the_store_until_it_is_gone(small: SmallModel) -> None:
+def test_a_model_without_a_card_is_served_from_the_store_and_goes_on_when_that_is_away(
+    small: SmallModel,
+) -> None:
     shutil.rmtree(small.models)
 
     async def scene(one: Running) -> None:
         assert (one.registry.expected(), one.registry.names()) == ([], [NAME])
         assert one.versions().keys() == ALL
+        before = await one.answer()
         shutil.rmtree(small.store_folder / NAME)
         await one.registry.refresh()
-        assert one.registry.names() == []
-        assert one.metrics.labels_of(NAME, "baseline") == ("", "")
-        with pytest.raises(UnknownModel):
-            one.registry.get(NAME)
+        assert one.registry.names() == [NAME]
+        assert await one.answer() == before
+        assert one.failures()[""].startswith("its active.json is gone from the store; ")
+        assert one.metrics.labels_of(NAME, "baseline") == (NAME, "baseline")
 
     play(small, scene)
