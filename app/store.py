@@ -37,8 +37,7 @@ from app.scratch import scratch_folder
 CATALOG = "_catalog"
 ACTIVE_FILE = "active.json"
 DAMAGED_FILE = "active.json.damaged"
-STAGING = ".staging"
-LOCK_FILE = ".lock"
+STAGING, LOCK_FILE = ".staging", ".lock"
 
 
 class ArtifactStore:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-texts = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1)
+texts = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1)
 
 
 def read_back(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Settings:

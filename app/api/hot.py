@@ -5,7 +5,6 @@ application on another server. Decoded with msgspec, answered by whoever is told
 """
 
 import logging
-import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +15,7 @@ from msgspec import Meta
 
 from app.api.body import decode
 from app.api.envelope import error_headers, error_payload
-from app.api.known_heads import Route
+from app.api.known_heads import HOT_PATH, Route
 from app.api.large import LARGE_BYTES, Line, Steps
 from app.errors import DeadlineExceeded, InvalidInput, ServiceError, is_expected
 from app.serving.early import check_awaited, check_there, check_unread, check_wanted
@@ -31,7 +30,6 @@ from app.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _OK = 200
-HOT_PATH = re.compile(rb"/v1/models/([A-Za-z0-9._-]{1,64})/(rank|recommend)")
 
 Values = Annotated[dict[str, Any], Meta(description="Values by the name of the feature.")]
 K = Annotated[int, Meta(ge=1, le=1_000_000)]

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, cast
 from fastapi import FastAPI
 
 from app.api.envelope import REQUEST_ID, announces_more
-from app.api.hot import HOT_PATH, Headers, Hot
+from app.api.hot import Headers, Hot
 from app.api.hot_cycle import HotCycle, head_of
-from app.api.known_heads import KnownHead, KnownHeads, Route
+from app.api.known_heads import HOT_PATH, KnownHead, KnownHeads, Route
 from app.api.protocol import TOO_SLOW, BoundedProtocol
 from app.api.request_ids import RequestIds
 from app.errors import NotReady, RequestTimeout

@@ -5,11 +5,14 @@ body of so many bytes is remembered, and when the same bytes come again, followe
 parsed. Anything else goes through the parser, with every rule that it has.
 """
 
+import re
 from typing import Literal
 
 import msgspec
 
 Route = Literal["rank", "recommend"]
+HOT_PATH = re.compile(rb"/v1/models/([A-Za-z0-9._-]{1,64})/(rank|recommend)")
+"""The paths of hot requests: the model's name, and the route's."""
 
 _END = b"\r\n\r\n"
 _LONGEST_BYTES = 1024

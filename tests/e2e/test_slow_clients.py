@@ -54,7 +54,8 @@ def until_closed(connection: socket.socket) -> bytes:
 
 
 UPGRADE = (
-    b"POST %b HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 9\r\n\r\n" % RANK.encode()
+    b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 9\r\n\r\n"
+    % RANK.encode()
 )
 
 
