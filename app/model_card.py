@@ -6,6 +6,7 @@ of its own table is checked by that part, in one place.
 """
 
 import tomllib
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -218,8 +219,22 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def model_names(models: Path) -> list[str]:
-    """The names of the folders of the model repository that hold a model card, sorted."""
-    return sorted(path.parent.name for path in models.glob(f"*/{CARD_FILE}"))
+    """The names of the folders of the model repository that hold a model card, sorted.
+
+    None where there is no repository. Raises ConfigurationError for one that cannot be read.
+    """
+    try:
+        return sorted(path.name for path in models.iterdir() if _is_there(path / CARD_FILE))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise ConfigurationError(f"the models folder cannot be read: {error.strerror}") from error
+
+
+def _is_there(path: Path) -> bool:
+    with suppress(PermissionError):  # a folder that is closed to this process holds nothing for it
+        return path.exists()
+    return False
 
 
 def explain(error: ValidationError) -> str:

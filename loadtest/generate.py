@@ -37,6 +37,9 @@ class Plan:
     seconds: float
     """The closed loop ends after this time; the open one after its last arrival and `patience_seconds`."""
     patience_seconds: float = 10.0
+    exact: bool = True
+    """Whether the generator is awake in the last millisecond or two before each request of the open loop. Without it
+    moments are a millisecond off, and the core is free in between: where the server runs on it as well."""
     proven: bool = False
     """Whether each connection has had an answer, which does not count, before the first request: its end in the kernel
     is there before the server knows of it."""
@@ -54,9 +57,13 @@ def poisson(rates: Sequence[tuple[float, float]], seed: int) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-async def _until(moment: float) -> None:
-    """Sleeping is exact to a millisecond: the last one is spent in turns of the loop, which read what comes back."""
+async def _until(moment: float, *, exact: bool) -> None:
+    """Timers are exact to a millisecond: the last ones are spent in turns of the loop, which read what comes back."""
     pause = moment - time.perf_counter()
+    if not exact:
+        if pause > _TIMER_SECONDS / 2:
+            await asyncio.sleep(pause)
+        return
     if pause > 2 * _TIMER_SECONDS:
         await asyncio.sleep(pause - _TIMER_SECONDS)
     while time.perf_counter() < moment:  # noqa: ASYNC110  (no event is that exact)
@@ -131,11 +138,10 @@ class Generator:
         at_once = 0
         for number, moment in enumerate(times):
             if moment > time.perf_counter():
-                await _until(moment)
+                await _until(moment, exact=self._plan.exact)
                 at_once = 0
-            elif (
-                at_once == _AT_ONCE
-            ):  # it is behind: what comes back is read all the same, and its time noted
+            elif at_once == _AT_ONCE:
+                # It is behind: what comes back is read all the same, and its time noted.
                 await asyncio.sleep(0)
                 at_once = 0
             at_once += 1

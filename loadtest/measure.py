@@ -27,6 +27,8 @@ class Load:
     """Of the closed loop."""
     mix: tuple[tuple[int, float], ...] = ((100, 1.0),)
     """Candidate counts and how often each occurs."""
+    exact: bool = True
+    """Whether the generator may keep its core busy to send at the very moment."""
     proven: bool = False
     """Whether every connection has had an answer before the first request."""
 
@@ -69,7 +71,7 @@ def plan_of(load: Load, material: Material, seed: int) -> Plan:
     at_seconds = None if load.closed else poisson(load.rates, seed)
     count = int(load.seconds * _CLOSED_RATE_LIMIT) if at_seconds is None else len(at_seconds)
     order = _draw(load, material, count, rng)
-    return Plan(order, at_seconds, load.connections, load.seconds, proven=load.proven)
+    return Plan(order, at_seconds, load.connections, load.seconds, exact=load.exact, proven=load.proven)
 
 
 def run(running: Running, load: Load, material: Material, *, seed: int) -> Samples:

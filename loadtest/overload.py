@@ -78,11 +78,11 @@ def measure_overload(prepared: Prepared, plan: OverloadPlan, cores: Cores) -> di
         )
         measure = _Measure(running, plan, material, known)
         curve = []
-        for number, (_, load) in enumerate(product(range(plan.rounds), plan.loads)):
+        for number, (turn, load) in enumerate(product(range(1, plan.rounds + 1), plan.loads)):
             for form in _shuffled(list(forms), number):
                 rate = load * capacities[plan.capacity_of]
                 found = measure.turn(form, forms[form], rate, plan.seconds, number)
-                curve.append({"form": form, "load": load, **against(found, capacities[form])})
+                curve.append({"form": form, "load": load, "turn": turn, **against(found, capacities[form])})
         bar = []
         fastest = max(by_variant, key=by_variant.__getitem__)
         for form, whose in _bar_turns(forms) if plan.bar_seconds else ():

@@ -48,7 +48,7 @@ def judged(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 def judged_curve(curve: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What the ladder gains: its effective NDCG@10 over that of fp32 and over that of the best form, ladder apart.
 
-    Both are the mean of all turns at a load, and the least of the loads that fp32 cannot answer.
+    Ratios of the means of all turns at a load, and the least of the loads that fp32 cannot answer.
     """
     over_fp32, over_all = list[float | None](), list[float | None]()
     for load in sorted({one["load"] for one in curve}):

@@ -23,7 +23,9 @@ def overload_table(result: Result) -> str:
         "",
         *head(_HEADS),
     ]
-    lines += [_line(one["form"], f"{one['load']:g}x", one) for one in result["curve"]]
+    lines += [
+        _line(one["form"], f"{one['load']:g}x, turn {one.get('turn', 1)}", one) for one in result["curve"]
+    ]
     for one in result["at_the_bar"]:
         whose = "its own" if one["capacity_of"] == one["form"] else f"that of {one['capacity_of']}"
         lines.append(_line(one["form"], f"{plan['bar_load']:g}x {whose}, {plan['bar_seconds']:g} s", one))

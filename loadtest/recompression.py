@@ -45,7 +45,10 @@ class RecompressionPlan:
     def loads(self, capacity: float) -> list[Load]:
         """Everything the service can do, and a share of it at moments that do not wait for answers."""
         opened = Load(
-            f"open loop, {self.share:.0%}", rates=((self.share * capacity, self.seconds),), mix=self.mix
+            f"open loop, {self.share:.0%}",
+            rates=((self.share * capacity, self.seconds),),
+            mix=self.mix,
+            exact=False,  # its core is a worker's as well
         )
         return [Load(FULL, connections=self.connections, seconds=self.seconds, mix=self.mix), opened]
 

@@ -90,7 +90,7 @@ def test_a_value_out_of_range_is_refused_by_name(
     assert [error["loc"] for error in caught.value.errors()] == [(name,)]
 
 
-@pytest.mark.parametrize("key", [b"k\xff", b"a\nb", b"a\0b".replace(b"\0", b"\x7f")])
+@pytest.mark.parametrize("key", [b"k\xff", b"a\nb", b"a\x7fb"])
 def test_a_key_that_no_header_could_be_compared_with_is_refused(
     monkeypatch: pytest.MonkeyPatch, key: bytes
 ) -> None:

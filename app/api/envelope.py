@@ -44,9 +44,9 @@ class Envelope:
     """The outermost layer: gives each request an id, counts its body's bytes, and answers for what nobody handled."""
 
     def __init__(
-        self, app: ASGIApp, max_body_bytes: int, on_refused: Callable[[str, ServiceError], None]
+        self, app: ASGIApp, max_body_bytes: int, on_refused: Callable[[str, str, ServiceError], None]
     ) -> None:
-        """`on_refused` is told the path of a request that is refused here, and why."""
+        """`on_refused` is told the method and path of a request that is refused here, and why."""
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._on_refused = on_refused
@@ -72,7 +72,7 @@ class Envelope:
         try:
             if announces_more(headers.get("content-length", "0"), self._max_body_bytes):
                 error = too_large(self._max_body_bytes)
-                self._on_refused(scope["path"], error)
+                self._on_refused(scope["method"], scope["path"], error)
                 await error_response(error)(scope, receive, send_with_id)
                 return
             await self._app(_with_get_for_head(scope), self._counted(receive), send_with_id)

@@ -199,9 +199,9 @@ class Hot:
         """Count a request that was refused before it could be asked here."""
         Observation(model, received).ended(self._metrics, error.code)
 
-    def refuse_path(self, path: str, error: ServiceError) -> None:
-        """The same for a request of this path, if it is a hot one."""
-        if matched := HOT_PATH.fullmatch(path.encode()):
+    def refuse_path(self, method: str, path: str, error: ServiceError) -> None:
+        """The same for a request of this method and path, if it is a hot one."""
+        if method == "POST" and (matched := HOT_PATH.fullmatch(path.encode())):
             self.refuse(matched[1].decode(), time.perf_counter(), error)
 
     def _scored(

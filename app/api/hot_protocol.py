@@ -65,13 +65,14 @@ class HotProtocol(BoundedProtocol):
         self.end_of_head()
         self.check_head()
         model, route = matched.groups()
-        given, length = "", b"0"
+        given: str | None = None
+        length = b"0"
         for name, value in self.headers:
             if name == b"content-length":
                 length = value
-            elif name == b"x-request-id" and not given:  # the first one is meant, as on the ordinary way
+            elif name == b"x-request-id" and given is None:  # the first one is meant, as on the ordinary way
                 given = value.decode("latin-1")
-        request_id = given if REQUEST_ID.fullmatch(given) else ""
+        request_id = given if given and REQUEST_ID.fullmatch(given) else ""
         cycle = HotCycle(
             self, model.decode(), _ROUTES[route], request_id, keeps_alive=self.parser.should_keep_alive()
         )

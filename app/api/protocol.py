@@ -176,7 +176,7 @@ class BoundedProtocol(LingeringProtocol):
         hosts = 0
         for name, value in self.headers:
             hosts += name == b"host"
-            if name == b"transfer-encoding" and value.lower() != b"chunked":
+            if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
                 raise HttpParserError("a transfer coding besides chunked")
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             raise HttpParserError("not one Host")

@@ -93,12 +93,12 @@ async def _answered(request: Request, route: Route) -> Response:
     hot.answer(Ask(route, model, body, request.state.request_id, received, future.cancelled, respond))
     left = asyncio.ensure_future(_left(request))
     either: list[asyncio.Future[Any]] = [future, left]
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    left.cancel()
-    if future.done():
-        return future.result()
-    future.cancel()  # whoever has the request sees that, and does no more for it
-    return Response(status_code=_NOBODY_READS_IT)
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left.cancel()
+        future.cancel()  # whoever has the request, unanswered, sees that and does no more for it
+    return Response(status_code=_NOBODY_READS_IT) if future.cancelled() else future.result()
 
 
 async def _left(request: Request) -> None:

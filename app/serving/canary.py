@@ -16,7 +16,7 @@ _HASH_BYTES = 8
 _HASHES = 256.0**_HASH_BYTES
 
 
-class _Beginnings(Repr):
+class _Short(Repr):
     """A large body is not written out whole: that would hold the event loop."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class _Beginnings(Repr):
         self.maxdict = self.maxlist = self.maxstring = self.maxlong = self.maxother = 64
 
 
-_BEGINNINGS = _Beginnings()
+_SHORT = _Short()
 
 
 def with_canary(choice: Choice, model: LoadedModel, query: Query) -> Choice:
@@ -49,13 +49,12 @@ def place(model: str, variant: str, who: bytes) -> float:
 
 
 def _who(model: LoadedModel, query: Query) -> bytes:
-    """The user's id; without one the request, so that the same one is treated alike: the beginning of all it holds."""
+    """The user's id; without one the request, so that the same one is treated alike: a short form of all it holds."""
     user_id = query.user.get(model.schema.user_key) if model.schema else None
     if isinstance(user_id, str) and user_id:
         return user_id.encode(errors="surrogatepass")
     try:
-        return _BEGINNINGS.repr((query.user, query.context, query.candidates, query.exclude)).encode(
-            errors="surrogatepass"
-        )
+        short = _SHORT.repr((query.user, query.context, query.candidates, query.exclude))
+        return f"{len(query.candidates or ())} {short}".encode(errors="surrogatepass")
     except ValueError:
         return b""  # a number of thousands of digits: the request is refused when it is encoded

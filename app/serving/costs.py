@@ -24,7 +24,7 @@ class RunCost:
             self._timed.add(rows, expected, expected)
         self._base, self._slope = self._timed.line()
         self._first = self._base, self._slope
-        self._scale = 1.0
+        self._scale = self._own_scale = 1.0
         self._seen = _Sums()
         self._unfitted = 0
 
@@ -37,11 +37,12 @@ class RunCost:
         """How many times as long as their first timings runs take lately."""
         return self._scale
 
-    def slow_to(self, scale: float) -> None:
-        """Runs would take at least so many times as long as their first timings, though none was seen lately."""
-        if scale > self._scale:
-            self._scale, self._seen = scale, _Sums()
-            self._base, self._slope = self._timed.scaled(scale).line()
+    def keep_pace(self, scale: float) -> None:
+        """Reckon with runs that take so many times as long as their first timings, or as long as its own last ones."""
+        wanted = max(self._own_scale, scale)
+        if wanted != self._scale:
+            self._scale, self._seen = wanted, _Sums()
+            self._base, self._slope = self._timed.scaled(wanted).line()
 
     def rows_within(self, seconds: float) -> int:
         """How many rows a run of so many seconds takes; at least one."""
@@ -55,6 +56,7 @@ class RunCost:
         seconds = max(min(seconds, _OUTLIER * expected), expected / _OUTLIER)
         base, slope = self._first
         self._scale += _SCALE_STEP * (seconds / (base + slope * rows) - self._scale)
+        self._own_scale = self._scale
         self._seen.fade(_KEPT)
         self._seen.add(rows, seconds, expected)
         self._unfitted += 1

@@ -40,10 +40,10 @@ def check_unread(model: LoadedModel, body: bytes | bytearray, received: float, d
 
     `received` is when its bytes were read, on the clock of time.perf_counter().
     """
-    admission = model.engine.admission
-    if not admission.sheds(received) or not model.load.bytes_per_row:
+    admission, reader = model.engine.admission, model.any_reader
+    if not admission.sheds(received) or not model.load.bytes_per_row or reader is None:
         return
-    rows = max(1, round(len(body) / model.load.bytes_per_row))
+    rows = min(max(1, round(len(body) / model.load.bytes_per_row)), reader.max_candidates)
     try:
         named = _found(model, body, _DEADLINE)
         deadline = received + (deadline_ms if named is None else float(named)) / 1e3

@@ -23,6 +23,7 @@ _FILL_UP_TO = 0.8
 _HOLD_SECONDS = 1.0
 """Between these shares of a worker's time, and for so long after a step, nothing changes: the ladder must not flap."""
 _SETTLE_SECONDS = 0.005
+_LEAST_ROOM = 0.01
 _CLEARLY_MORE = 1.1
 _AS_CHEAP = 0.9
 """A rung that takes more than this of another's time saves nothing that is worth a difference in quality."""
@@ -71,7 +72,10 @@ class Pressure(Protocol):
     """What the ladder asks of the present load."""
 
     def utilizations(self, variants: Sequence[str]) -> list[float]:
-        """The share of a worker's time that all requests for the model would take on each variant."""
+        """The share of a worker's time that all requests whose variant is open would take on each variant."""
+
+    def named_share(self) -> float:
+        """The share that requests take which name theirs."""
 
     def meets(self, variant: str) -> bool:
         """Whether this variant should answer the request in time."""
@@ -91,9 +95,15 @@ class Level:
         self._changed_at = float("-inf")
         self._lifted = EvenSample()
 
-    def settle(self, utilizations: Sequence[float], worths: Sequence[float], now: float | None = None) -> int:
+    def settle(
+        self,
+        utilizations: Sequence[float],
+        worths: Sequence[float],
+        taken: float = 0.0,
+        now: float | None = None,
+    ) -> int:
         """The level, given what share of a worker's time the present load would take on each rung, and the quality of
-        each, top first.
+        each, top first; `taken` is the share that is not the ladder's.
 
         Down at once, to the rung whose answers are worth the most together: one that can answer little more than the
         rung above it, and worse, is passed over. Up one rung at a time, and only to one with room to spare, or whose
@@ -102,27 +112,28 @@ class Level:
         now = time.perf_counter() if now is None else now
         lowest = len(utilizations) - 1
         before = steps = min(self.steps, lowest)  # at another size there may be fewer rungs
+        room = max(_STEP_DOWN_ABOVE - taken, _LEAST_ROOM)
         gains = [
-            worth * min(1.0, _STEP_DOWN_ABOVE / max(utilization, _STEP_DOWN_ABOVE))
+            worth * (1.0 if utilization <= room else room / utilization)
             for worth, utilization in zip(worths, utilizations, strict=True)
         ]
-        if utilizations[steps] > _STEP_DOWN_ABOVE:
+        if utilizations[steps] > room:
             for rung in range(steps + 1, lowest + 1):
                 if utilizations[rung] < _AS_CHEAP * utilizations[steps] and gains[rung] > gains[steps]:
                     steps = rung
         held = now - self._changed_at < _HOLD_SECONDS
         if steps == before and steps and not held:
             above = steps - 1
-            more = gains[above] / gains[steps]
-            as_cheap = utilizations[steps] > _AS_CHEAP * utilizations[above]
-            if utilizations[above] < _STEP_UP_BELOW or more > _CLEARLY_MORE or (as_cheap and more > 1):
+            as_cheap = utilizations[steps] > _AS_CHEAP * utilizations[above] and gains[above] > gains[steps]
+            has_room = utilizations[above] + taken < _STEP_UP_BELOW
+            if has_room or as_cheap or gains[above] > _CLEARLY_MORE * gains[steps]:
                 steps = above
         if steps != before:
             self._changed_at = now
         self.steps = steps
         return steps
 
-    def lifts(self, utilizations: Sequence[float]) -> bool:
+    def lifts(self, utilizations: Sequence[float], taken: float = 0.0) -> bool:
         """Whether the next request goes to the rung above the present one, which could not answer all of them.
 
         As many do as there is room for: with a share p above, a worker's time is taken by p u' + (1 - p) u.
@@ -130,9 +141,10 @@ class Level:
         if not 0 < self.steps < len(utilizations):
             return False
         here, above = utilizations[self.steps], utilizations[self.steps - 1]
-        if here >= _FILL_UP_TO or above <= here:
+        room = _FILL_UP_TO - taken - here
+        if room <= 0 or above <= here:
             return False
-        return self._lifted.takes((_FILL_UP_TO - here) / (above - here))
+        return self._lifted.takes(room / (above - here))
 
 
 class Ladder:
@@ -157,6 +169,7 @@ class Ladder:
         self._settle_at = 0.0
         self._settled_for: list[str] = []
         self._utilizations: list[float] = []
+        self._named = 0.0
         self._auto: dict[int, tuple[list[str], str | None]] = {}
         self._degraded_choices: dict[tuple[str, str, bool], Choice] = {}
 
@@ -174,7 +187,7 @@ class Ladder:
         level = self._settled(names, pressure)
         index = level
         # A burst is over before the load shows it: while the queue is long, nothing that is slow is put into it.
-        if level and self.level.lifts(self._utilizations) and pressure.queue_is_short():
+        if level and self.level.lifts(self._utilizations, self._named) and pressure.queue_is_short():
             index -= 1
         if index < last:
             index = _lower(names, index, pressure)
@@ -196,8 +209,9 @@ class Ladder:
         now = time.perf_counter()
         if now >= self._settle_at or names != self._settled_for:
             self._settle_at, self._settled_for = now + self._settle_seconds, names
-            self._utilizations = pressure.utilizations(names)
-            self.level.settle(self._utilizations, [self._worth(name) for name in names], now)
+            self._utilizations, self._named = pressure.utilizations(names), pressure.named_share()
+            worths = [self._worth(name) for name in names]
+            self.level.settle(self._utilizations, worths, self._named, now)
         return self.level.steps
 
     def rungs_of_auto(self, candidates: int) -> tuple[list[str], str | None]:
@@ -271,10 +285,9 @@ def _lower(names: Sequence[str], index: int, pressure: Pressure) -> int:
     """The rung for a request when the queue is long, or this one too slow for it.
 
     The next one that is in time and much faster. Of two that are about as fast a second graph would only keep requests
-    from being run together. The lowest where none of the faster is in time.
+    from being run together. The lowest of the faster where none is in time.
     """
-    last = len(names) - 1
-    faster = [rung for rung in range(index + 1, last + 1) if pressure.saves(names[rung], names[index])]
+    faster = [rung for rung in range(index + 1, len(names)) if pressure.saves(names[rung], names[index])]
     if not faster or (pressure.queue_is_short() and pressure.meets(names[index])):
         return index
-    return next((rung for rung in faster if pressure.meets(names[rung])), last)
+    return next((rung for rung in faster if pressure.meets(names[rung])), faster[-1])

@@ -111,7 +111,7 @@ def keep_pace(lanes: Sequence[Lane]) -> None:
     latest = max(lanes, key=_last_run)
     for lane in lanes:
         if latest.last_run - lane.last_run > _STALE_SECONDS:
-            lane.cost.slow_to(latest.cost.scale)
+            lane.cost.keep_pace(latest.cost.scale)
 
 
 def _last_run(lane: Lane) -> float:

@@ -12,18 +12,17 @@ _SIZE_STEP = 0.05
 
 
 class Load:
-    """Counts what comes, answered or refused for want of time; what came before the last half second is forgotten.
+    """Counts what comes, answered or refused because of others; what came before the last half second or so fades.
 
     A load that has just begun is seen by what came in the last tenth of a second, as far as that cannot be chance.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._requests = 0.0
-        self._lately = 0.0
-        self._rows = 0.0
-        self._named_seconds = 0.0
         self._at = clock()
+        self._remembered = _Window(_REMEMBERED_SECONDS)
+        self._lately = _Window(_LATELY_SECONDS)
+        self._named_seconds = 0.0
         self.bytes_per_row = 0.0
         """How long the bodies of late were for each of their candidates; 0 until one was read."""
 
@@ -35,36 +34,55 @@ class Load:
     def note(self, rows: int) -> None:
         """A request for so many rows has come, which leaves the variant to the ladder."""
         self._fade()
-        self._requests += 1.0
-        self._lately += 1.0
-        self._rows += rows
+        self._remembered.add(rows)
+        self._lately.add(rows)
 
     def note_named(self, seconds: float) -> None:
         """A request has come that takes so long of a worker, and whose variant is not the ladder's to choose."""
         self._fade()
         self._named_seconds += seconds
 
+    def named_share(self) -> float:
+        """The share of a worker's time that requests take whose variant is not the ladder's to choose."""
+        self._fade()
+        return self._named_seconds / _REMEMBERED_SECONDS
+
     def utilization(self, run_seconds: Callable[[int], float], request_seconds: float) -> float:
-        """The share of a worker's time that all this would take; more than 1 cannot be done.
+        """The share of a worker's time that all others would take; more than 1 cannot be done.
 
         `run_seconds` gives what a request of so many rows takes of runs, `request_seconds` what each takes besides.
         """
         self._fade()
-        rows = self._rows / max(self._requests, 1e-9)
-        named = self._named_seconds / _REMEMBERED_SECONDS
-        return named + self._per_second() * (request_seconds + run_seconds(round(rows)))
-
-    def _per_second(self) -> float:
+        window, per_second = self._remembered, self._remembered.requests / _REMEMBERED_SECONDS
         # The variance of a Poisson process's count that fades exponentially is half of its mean.
-        surely = self._lately - _SURELY * math.sqrt(self._lately / 2)
-        return max(self._requests / _REMEMBERED_SECONDS, surely / _LATELY_SECONDS)
+        surely = self._lately.requests - _SURELY * math.sqrt(self._lately.requests / 2)
+        if surely / _LATELY_SECONDS > per_second:
+            window, per_second = self._lately, surely / _LATELY_SECONDS
+        rows = window.rows / max(window.requests, 1e-9)
+        return per_second * (request_seconds + run_seconds(round(rows)))
 
     def _fade(self) -> None:
         now = self._clock()
-        passed = self._at - now
-        kept = math.exp(passed / _REMEMBERED_SECONDS)
-        self._requests *= kept
-        self._rows *= kept
-        self._named_seconds *= kept
-        self._lately *= math.exp(passed / _LATELY_SECONDS)
-        self._at = now
+        passed, self._at = now - self._at, now
+        self._remembered.fade(passed)
+        self._lately.fade(passed)
+        self._named_seconds *= math.exp(-passed / _REMEMBERED_SECONDS)
+
+
+class _Window:
+    """Counts that fade exponentially."""
+
+    __slots__ = ("_seconds", "requests", "rows")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.requests = self.rows = 0.0
+
+    def add(self, rows: int) -> None:
+        self.requests += 1.0
+        self.rows += rows
+
+    def fade(self, passed: float) -> None:
+        kept = math.exp(-passed / self._seconds)
+        self.requests *= kept
+        self.rows *= kept

@@ -50,6 +50,9 @@ class _Pressure:
         self._rows = rows
         self._deadline = deadline
 
+    def named_share(self) -> float:
+        return self._model.load.named_share()
+
     def utilizations(self, variants: Sequence[str]) -> list[float]:
         lanes = [self._lane(variant) for variant in variants]
         keep_pace(lanes)
@@ -66,7 +69,7 @@ class _Pressure:
     def saves(self, variant: str, instead_of: str) -> bool:
         rows = self._rows
         saved = self._lane(instead_of).cost.seconds(rows) - self._lane(variant).cost.seconds(rows)
-        return saved >= _WORTH_SAVING * (self._deadline - time.perf_counter())
+        return saved > 0 and saved >= _WORTH_SAVING * (self._deadline - time.perf_counter())
 
     def _lane(self, variant: str) -> Lane:
         return self._model.variants[variant].lane
@@ -89,7 +92,11 @@ def begin(model: LoadedModel, query: Query) -> Begun:
 def begin_in_steps(model: LoadedModel, query: Query) -> Generator[None, None, Begun]:
     """The same for many candidates that bring features, a few milliseconds in each step; who takes them times them."""
     choice, variant, predicted = _choose(model, query)
-    query, pieces = yield from variant.reader.encode_pieces(query)
+    try:
+        query, pieces = yield from variant.reader.encode_pieces(query)
+    except GeneratorExit:  # it is given up because others took the time
+        _note_load(model, query, variant, _count(model, query))
+        raise
     encoded = variant.reader.encode(query, pieces)
     _note_load(model, query, variant, encoded.features.rows)
     return Begun(model, query, choice, variant, encoded, Timing(), predicted)
@@ -115,8 +122,8 @@ def _note_load(model: LoadedModel, query: Query, variant: LoadedVariant, rows: i
     if query.variant == AUTO:
         model.load.note(rows)
     else:
-        request_seconds = model.engine.admission.request_seconds
-        model.load.note_named(variant.lane.share_seconds(rows) + request_seconds)
+        busy_seconds = model.engine.admission.busy_seconds
+        model.load.note_named(variant.lane.share_seconds(rows) + busy_seconds)
 
 
 def score(one: Begun, done: Callable[[Outcome], None], gone: Callable[[], bool]) -> None:

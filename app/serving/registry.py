@@ -6,13 +6,12 @@ import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 
 from app.active import Active
 from app.backoff import Backoff
-from app.errors import ArtifactCorrupt, NotReady, UnknownModel
+from app.errors import ArtifactCorrupt, ConfigurationError, NotReady, UnknownModel
 from app.machine import give_back, usable_cores
 from app.model_card import BASELINE, model_names
 from app.serving.admission import Admission
@@ -50,6 +49,7 @@ class Registry:
         self._loading = loading_thread(settings.inference_threads)
         self._models: Mapping[str, LoadedModel] = MappingProxyType({})
         self._expected: list[str] = []
+        self._unread = ""
         self._retry_at: dict[str, tuple[float, Backoff]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -77,10 +77,14 @@ class Registry:
     def expected(self) -> list[str]:
         """Names of the models that the models folder has, whether they are loaded or not.
 
-        Those of last time, while it cannot be read: the watch tells of that.
+        Those of last time while it cannot be read, which the log tells once.
         """
-        with suppress(OSError):
-            self._expected = model_names(self._settings.models)
+        try:
+            self._expected, self._unread = model_names(self._settings.models), ""
+        except ConfigurationError as error:
+            if error.message != self._unread:
+                _LOG.error("%s", error.message)
+            self._unread = error.message
         return self._expected
 
     def names(self) -> list[str]:

@@ -1,5 +1,7 @@
 """Clients that leave before their answer: nothing more is done for them, and nobody hears of it."""
 
+import os
+import signal
 import socket
 import struct
 import time
@@ -44,12 +46,17 @@ def counted(client: httpx2.Client, outcome: str) -> float:
 def test_what_nobody_waits_for_is_not_computed_whatever_way_it_came(
     served: Service, client: httpx2.Client, way: str
 ) -> None:
-    """A first heavy request is computed for whoever is gone; those that wait behind it find nobody."""
+    """They all come at once, and are gone by then: those that wait behind the first find nobody."""
     before = counted(client, "cancelled")
-    for _ in range(30):
-        with connect(served) as one:
-            path = RANK if way == "1.0" else RANK + ORDINARY
-            one.sendall(request(path, HEAVY, version=way))
+    (worker,) = served.workers()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        for _ in range(30):
+            with connect(served) as one:
+                path = RANK if way == "1.0" else RANK + ORDINARY
+                one.sendall(request(path, HEAVY, version=way))
+    finally:
+        os.kill(worker, signal.SIGCONT)
     assert client.post(RANK, content=BODY).status_code == 200
     eventually(lambda: counted(client, "cancelled") - before >= 15, "those who left are counted as gone")
 

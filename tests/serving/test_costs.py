@@ -31,12 +31,16 @@ def test_a_machine_that_has_become_slower_is_learned_at_sizes_that_are_not_seen_
     assert cost.seconds(1) == pytest.approx(0.002, rel=0.25)
 
 
-def test_what_is_not_seen_is_slowed_to_what_others_have_become_and_never_made_faster() -> None:
+def test_what_is_not_seen_keeps_pace_with_others_and_comes_down_again_with_them() -> None:
     cost = RunCost([(rows, 0.001 + 0.00001 * rows) for rows in (1, 1000)])
-    cost.slow_to(2.0)
+    cost.keep_pace(2.0)
     assert (cost.seconds(1), cost.seconds(1000)) == (pytest.approx(0.00202), pytest.approx(0.022))
-    cost.slow_to(1.5)
-    assert cost.scale == 2.0
+    cost.keep_pace(1.25)
+    assert cost.seconds(1000) == pytest.approx(0.01375)
+    for _ in range(200):
+        cost.note(100, 0.003)
+    cost.keep_pace(1.0)
+    assert cost.seconds(100) == pytest.approx(0.003, rel=0.05), "its own runs were slower"
     for _ in range(200):
         cost.note(100, 0.002)
     assert cost.scale == pytest.approx(1.0, rel=0.05), "its own runs say otherwise"

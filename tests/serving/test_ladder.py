@@ -30,11 +30,16 @@ class Calm:
         *,
         burst: bool = False,
         faster: bool = True,
+        named: float = 0.0,
     ) -> None:
         self.busy, self.late, self.burst, self.faster = busy or {}, late, burst, faster
+        self.named = named
 
     def utilizations(self, variants: Sequence[str]) -> list[float]:
         return [self.busy.get(variant, 0.0) for variant in variants]
+
+    def named_share(self) -> float:
+        return self.named
 
     def meets(self, variant: str) -> bool:
         return variant not in self.late
@@ -250,3 +255,13 @@ def test_requests_that_the_rung_above_answers_are_not_degraded() -> None:
     assert share == pytest.approx((0.8 - 0.5) / (2.0 - 0.5), abs=0.02)
     assert all((answer.degraded_reason is None) == (answer.variant == "baseline") for answer in answers)
     assert {answer.variant for answer in answers} == {"baseline", "worse"}
+
+
+def test_what_names_its_variant_leaves_less_room_and_makes_no_rung_look_as_cheap() -> None:
+    busy = {"baseline": 0.10, "worse": 0.02, "worst": 0.01}
+    assert a_ladder(STEPS).choose("auto", 100, Calm(busy)).variant == "baseline"
+    found = a_ladder(STEPS).choose("auto", 100, Calm(busy, named=0.85))
+    assert found.variant == "worse"
+    one = a_ladder(STEPS)
+    lifted = [one.choose("auto", 100, Calm(busy, named=0.85)).variant for _ in range(50)]
+    assert "baseline" not in lifted, "there is no room"

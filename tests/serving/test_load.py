@@ -52,6 +52,17 @@ def test_a_load_that_begins_is_seen_within_a_few_hundredths_of_a_second(rate: fl
     assert found[np.searchsorted(arrivals, 0.09)] > 0.35 * rate
 
 
+def test_a_burst_of_small_requests_is_not_taken_for_one_of_large_ones() -> None:
+    clock = Clock()
+    load = Load(clock)
+    for clock.now in np.arange(0, 3, 0.1).tolist():
+        load.note(1000)
+    for _ in range(50):
+        load.note(1)
+    large = 10 * 1000e-6
+    assert load.utilization(lambda rows: rows * 1e-6, 0.0) < 5 * large
+
+
 def test_a_few_requests_at_once_are_no_load() -> None:
     assert max(seen(np.full(4, 1.0))) < 40
 
@@ -61,7 +72,8 @@ def test_what_names_its_variant_takes_the_same_whatever_the_rung() -> None:
     load = Load(clock)
     for clock.now in np.arange(0, 3, 0.01).tolist():
         load.note_named(0.004)
-    assert load.utilization(lambda _: 1.0, 1.0) == pytest.approx(0.4, rel=0.05)
+    assert load.named_share() == pytest.approx(0.4, rel=0.05)
+    assert load.utilization(lambda _: 1.0, 1.0) == 0
 
 
 def test_a_load_that_has_ended_is_forgotten() -> None:
