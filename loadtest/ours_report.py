@@ -73,6 +73,8 @@ def _ideal_lines(result: Result) -> list[str]:
                 f"throughput) would have answered the very same arrivals with p50 {ideal['p50']:.2f} ms, "
                 f"p99 {ideal['p99']:.2f} ms, {ideal['p99'] / ideal['p50']:.2f}x."
             )
+            each = [f"{t['p99'] / t['p50']:.2f}x" for t in one.get("latency_ms_of_turns", []) if "p99" in t]
+            found += [f"That is the middle of {len(each)} turns: {', '.join(each)}."] if each else []
     return found
 
 

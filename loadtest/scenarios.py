@@ -31,6 +31,8 @@ class Scenario:
     """(share of the capacity, seconds) one after another."""
     beside: Beside = "nothing"
     bars: tuple[tuple[Bar, Figure], ...] = ()
+    turns: int = 1
+    """How often; each with the capacity as it is then. The turn that counts is the middle one by its p99."""
     watch_seconds: float | None = None
     """How often resident memory is looked at during the load; None: before and after it only."""
 
@@ -83,6 +85,7 @@ SHORT = (
         MIX,
         ((0.7, 40),),
         bars=((MIX_TAIL, p99_over_p50),),
+        turns=3,
     ),
     Scenario("heavy tail", "50 to 5,000 candidates, mean 210", TAIL, ((0.5, 10),)),
     Scenario(LARGE_AND_SMALL, "80% of the capacity, nearly all of it for the large ones", HERD, ((0.8, 15),)),
