@@ -48,7 +48,7 @@ class CompressorWatch:
         await self._queue_stale()
         while not stop.is_set():
             try:
-                if self._has_work():
+                if await asyncio.to_thread(self._has_work):
                     pause = await self._run_compressor(stop, backoff)
                 else:
                     pause = TICK_SECONDS
@@ -68,8 +68,8 @@ class CompressorWatch:
     async def _queue_stale(self) -> None:
         """Queue what is not up to date, behind the jobs that a dead compressor left."""
         try:
-            self._adopt()
-            # In a thread: large files of models are hashed for it.
+            # In threads: the queue may be locked by others for a while, and large files of models are hashed.
+            await asyncio.to_thread(self._adopt)
             jobs = await asyncio.to_thread(submit_stale, self.settings, self.queue)
         except (ServiceError, OSError) as error:
             _LOG.error("what must be compressed again was not queued: %s", error)
@@ -97,7 +97,7 @@ class CompressorWatch:
         stopped = asyncio.create_task(stop.wait())
         try:
             while not ended.done() and not stop.is_set():
-                pause = self._look_after_job()
+                pause = await asyncio.to_thread(self._look_after_job)
                 await asyncio.wait([ended, stopped], timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             stopped_by_us = not ended.done()
         finally:
@@ -107,7 +107,7 @@ class CompressorWatch:
             await relay
             self.process = None
             self._seen.clear()
-        self._adopt(blameless=stopped_by_us)
+        await asyncio.to_thread(self._adopt, blameless=stopped_by_us)
         if code == 0:
             return TICK_SECONDS
         if code == os.EX_TEMPFAIL:

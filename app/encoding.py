@@ -31,6 +31,7 @@ from app.schema import (
 Array = npt.NDArray[Any]
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 _TEXT = {str}
+_MOST_LOOKED_AT = 10_000
 
 
 class Scale(msgspec.Struct, frozen=True):
@@ -137,10 +138,15 @@ class Encoder:
         assert isinstance(feature, MultiFeature | HistoryFeature)
         length = feature.max_length
         # A history keeps its newest items, which stand last; a set of ids keeps its first ones.
-        kept = slice(-length, None) if isinstance(feature, HistoryFeature) else slice(length)
+        newest = isinstance(feature, HistoryFeature)
+        kept = slice(-length, None) if newest else slice(length)
+        most = max(_MOST_LOOKED_AT, length)  # one list must not hold whoever encodes it
+        looked_at = slice(-most, None) if newest else slice(most)
         index_of = self._index_of(feature)
         lists = [
-            [index for one in _ids_of(feature, value, position) if (index := index_of(one, 0))][kept]
+            [index for one in _ids_of(feature, value, position)[looked_at] if (index := index_of(one, 0))][
+                kept
+            ]
             for position, value in enumerate(values)
         ]
         counts = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))

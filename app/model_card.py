@@ -5,6 +5,8 @@ compress it and the quality it must keep. It is plain data: what a technique, an
 of its own table is checked by that part, in one place.
 """
 
+import errno
+import os
 import tomllib
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -224,11 +226,14 @@ def model_names(models: Path) -> list[str]:
     None where there is no repository. Raises ConfigurationError for one that cannot be read.
     """
     try:
-        return sorted(path.name for path in models.iterdir() if _is_there(path / CARD_FILE))
+        names = sorted(path.name for path in models.iterdir() if _is_there(path / CARD_FILE))
+        if not os.access(models, os.X_OK):  # it may be listed, but not entered
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise ConfigurationError(f"the models folder cannot be read: {error.strerror}") from error
+    return names
 
 
 def _is_there(path: Path) -> bool:

@@ -44,9 +44,9 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
 def _sweep(parent: Path, prefix: str) -> None:
     for folder in parent.glob(f"{prefix}*"):
         try:
-            lock = os.open(folder, os.O_RDONLY)
-        except (FileNotFoundError, PermissionError):
-            continue  # its owner has just removed it, or is another user
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue  # its owner has just removed it, or is another user; or it is no folder
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)

@@ -9,7 +9,6 @@ A version appears by one rename of a complete, synced folder, so a reader never 
 killed at any moment. What it leaves in the staging folder is swept by the next writer.
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from app.artifact import (
     verify,
 )
 from app.errors import ActiveCorrupt, ArtifactCorrupt, Conflict, StoreUnavailable, UnknownVersion
+from app.file_lock import lock_soon
 from app.scratch import scratch_folder
 
 CATALOG = "_catalog"
@@ -255,13 +255,13 @@ class ArtifactStore:
     def _writing(self, model: str) -> Iterator[None]:
         """One writer of a model at a time, across processes; the kernel frees the lock of a process that dies.
 
-        Raises StoreUnavailable for what the file system refuses meanwhile: a full disk, for example.
+        Raises StoreUnavailable for what the file system refuses meanwhile: a full disk, or a lock that others hold.
         """
         folder = self.root / model
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with (folder / LOCK_FILE).open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                lock_soon(lock)
                 yield
         except OSError as error:
             raise StoreUnavailable(f"the store cannot be written: {error.strerror}") from error

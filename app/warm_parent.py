@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 import socket
 from asyncio.subprocess import Process
 from collections.abc import Sequence
@@ -34,7 +35,12 @@ class ForkedWorker:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._handle = os.pidfd_open(pid)
+        try:
+            self._handle = os.pidfd_open(pid)
+        except OSError:  # nobody could wait for it
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
         self._reaped = False
 
     async def wait(self) -> int:

@@ -47,6 +47,14 @@ def test_nobody_who_may_read_the_parent_can_hold_it_up(tmp_path: Path) -> None:
         os.close(lock)
 
 
+def test_what_is_no_folder_is_left_alone_and_waited_for_by_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "work-pipe")
+    (tmp_path / "work-link").symlink_to(tmp_path)
+    with scratch_folder(tmp_path, "work-") as folder:
+        assert folder.is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["work-link", "work-pipe"]
+
+
 def test_folders_of_many_at_once_are_kept_by_all(tmp_path: Path) -> None:
     """Each sweeps while others make theirs: whoever's folder is swept before its lock is held takes another."""
 

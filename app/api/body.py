@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from app.errors import InvalidInput
 from app.model_card import explain
 
+LEFT = "the body: the client left before all of it had come"
 T = TypeVar("T", bound=msgspec.Struct)
 M = TypeVar("M", bound=BaseModel)
 _COMPONENTS = "#/components/schemas/{name}"
@@ -40,7 +41,7 @@ async def read_body(request: Request) -> bytes:
         return await request.body()
     except ClientDisconnect as error:
         # Nobody reads this answer, but it is counted, and as the client's doing.
-        raise InvalidInput("the body: the client left before all of it had come") from error
+        raise InvalidInput(LEFT) from error
 
 
 def json_body(kind: type[M]) -> Any:

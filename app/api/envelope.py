@@ -28,6 +28,7 @@ from app.errors import (
     Overloaded,
     RequestTimeout,
     ServiceError,
+    StoreUnavailable,
     Unauthorized,
     is_expected,
 )
@@ -151,6 +152,7 @@ def error_response(error: ServiceError) -> Response:
 def add_error_handlers(app: FastAPI) -> None:
     """Let the application turn every error into its response; routes need no try."""
     app.add_exception_handler(ServiceError, _on_service_error)
+    app.add_exception_handler(OSError, _on_os_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
 
@@ -160,6 +162,13 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
     if not is_expected(error):
         _LOG.error("request %s: %s: %s", request.state.request_id, error.code, error.message)
     return error_response(error)
+
+
+async def _on_os_error(request: Request, error: Exception) -> Response:
+    """What the file system refuses to a route that looks at the store: no descriptors, no permission, a broken disk."""
+    assert isinstance(error, OSError)
+    _LOG.error("request %s: the file system: %s", request.state.request_id, error)
+    return error_response(StoreUnavailable(f"the file system refuses: {error.strerror or 'no reason told'}"))
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:  # noqa: ARG001 - fixed signature

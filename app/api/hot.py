@@ -8,16 +8,15 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
 
 from app.api.body import decode
 from app.api.envelope import error_headers, error_payload
+from app.api.hot_bodies import RankIds, RankRequest, RecommendRequest
 from app.api.known_heads import HOT_PATH, Route
 from app.api.large import LARGE_BYTES, Line, Steps
-from app.errors import DeadlineExceeded, InvalidInput, ServiceError, is_expected
+from app.errors import DeadlineExceeded, InvalidInput, Overloaded, ServiceError, is_expected
 from app.serving.early import check_awaited, check_there, check_unread, check_wanted
 from app.serving.loaded import LoadedModel
 from app.serving.metrics import Metrics
@@ -30,60 +29,6 @@ from app.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _OK = 200
-
-Values = Annotated[dict[str, Any], Meta(description="Values by the name of the feature.")]
-K = Annotated[int, Meta(ge=1, le=1_000_000)]
-Variant = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=64,
-        description="`auto` follows the model's policy; a name asks for that variant.",
-    ),
-]
-DeadlineMs = Annotated[
-    float,
-    Meta(gt=0, le=3_600_000, description="Drop the request when it is not scored within these milliseconds."),
-]
-
-
-class RankRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Which candidates to rank, for whom."""
-
-    candidates: Annotated[
-        list[str | dict[str, Any]] | dict[str, list[Any]],
-        Meta(description="Ids, or an object for each candidate, or a list for each feature."),
-    ]
-    user: Values = {}
-    context: Values = {}
-    k: Annotated[K | None, Meta(description="How many of the best to return; without it, all.")] = None
-    variant: Variant = "auto"
-    deadline_ms: DeadlineMs | None = None
-
-
-class _RankIds(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A RankRequest whose candidates are ids and nothing else: the usual case, and its types are checked in C."""
-
-    candidates: list[str]
-    user: dict[str, Any] = {}
-    context: dict[str, Any] = {}
-    k: K | None = None
-    variant: Variant = "auto"
-    deadline_ms: DeadlineMs | None = None
-
-
-class RecommendRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """For whom to rank the whole catalog."""
-
-    user: Values = {}
-    context: Values = {}
-    k: Annotated[K, Meta(description="How many of the best to return.")] = 10
-    variant: Variant = "auto"
-    deadline_ms: DeadlineMs | None = None
-    exclude: Annotated[list[str], Meta(max_length=100_000, description="Ids of items to leave out.")] = []
-    exclude_seen: Annotated[
-        bool, Meta(description="Leave out what the user has interacted with already.")
-    ] = True
 
 
 class _TimingMs(msgspec.Struct, gc=False):
@@ -108,7 +53,7 @@ class _Answer(msgspec.Struct, gc=False):
     timing_ms: _TimingMs
 
 
-_RANK_IDS = msgspec.json.Decoder(_RankIds)
+_RANK_IDS = msgspec.json.Decoder(RankIds)
 _RANK = msgspec.json.Decoder(RankRequest)
 _RECOMMEND = msgspec.json.Decoder(RecommendRequest)
 _ENCODE = msgspec.json.Encoder().encode
@@ -144,12 +89,13 @@ class Hot:
         self._registry = registry
         self._metrics = metrics
         self._deadline_ms = settings.deadline_ms
+        self._max_queue = settings.max_queue
         self._line = Line()
 
     def answer(self, ask: Ask) -> None:
         """Begin to answer: at once, or when the scores are there. Raises nothing."""
         if len(ask.body) >= LARGE_BYTES:
-            self._line.add(self._in_steps(ask), ask.is_doubtful)
+            self._answer_large(ask)
             return
         observation = Observation(ask.model, ask.received)
         started = time.perf_counter()
@@ -159,6 +105,13 @@ class Hot:
             score(begun, partial(self._scored, ask, observation, begun, work), ask.gone)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._fail(ask, observation, error)
+
+    def _answer_large(self, ask: Ask) -> None:
+        if len(self._line) < self._max_queue:
+            self._line.add(self._in_steps(ask), ask.is_doubtful)
+            return
+        full = Overloaded(f"{self._max_queue} large requests are waiting already; try again later")
+        self._fail(ask, Observation(ask.model, ask.received), full)
 
     def _in_steps(self, ask: Ask) -> Steps:
         """The same for a large body. Each step is taken only while there is somebody to answer in time."""
@@ -207,9 +160,9 @@ class Hot:
     def _scored(
         self, ask: Ask, observation: Observation, begun: Begun, work: float | None, outcome: Outcome
     ) -> None:
+        observation.variant = begun.choice.variant
         if isinstance(outcome, Exception):
-            observation.variant = begun.choice.variant
-            if isinstance(outcome, DeadlineExceeded):
+            if isinstance(outcome, DeadlineExceeded) and begun.expected_in_time:
                 begun.model.engine.admission.note_missed()
             self._fail(ask, observation, outcome)
             return
@@ -253,13 +206,13 @@ class Hot:
         )
 
     def _rank_query(self, ask: Ask) -> Query:
-        body: RankRequest | _RankIds
+        body: RankRequest | RankIds
         try:
             body = _RANK_IDS.decode(ask.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             body = decode(ask.body, _RANK)  # another form of candidates, or a mistake that this names
         candidates = body.candidates
-        are_texts = type(body) is _RankIds
+        are_texts = type(body) is RankIds
         if not are_texts and isinstance(candidates, list) and len(set(map(type, candidates))) > 1:
             raise InvalidInput("candidates: all must be ids, or all must be objects", field="candidates")
         return Query(

@@ -10,13 +10,14 @@ from typing import Any, ClassVar, cast
 
 from fastapi import FastAPI
 
+from app.api.body import LEFT
 from app.api.envelope import REQUEST_ID, announces_more
 from app.api.hot import Headers, Hot
 from app.api.hot_cycle import HotCycle, head_of
 from app.api.known_heads import HOT_PATH, KnownHead, KnownHeads, Route
 from app.api.protocol import TOO_SLOW, BoundedProtocol
 from app.api.request_ids import RequestIds
-from app.errors import NotReady, RequestTimeout
+from app.errors import InvalidInput, NotReady, RequestTimeout
 
 _CLOSE_ENOUGH_SECONDS = 0.001
 _BUSY = float("inf")
@@ -166,8 +167,11 @@ class HotProtocol(BoundedProtocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended, and with it the timer."""
+        """The connection has ended, and with it the timer; a request that was still coming is counted."""
         super().connection_lost(exc)
+        cycle: object = self.cycle
+        if isinstance(cycle, HotCycle) and cycle.more_body and not cycle.response_complete:
+            self.hot.refuse(cycle.model, time.perf_counter(), InvalidInput(LEFT))
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
 

@@ -25,7 +25,11 @@ class Line:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Steps, Callable[[], bool]]] = deque()
+        self._doubtful = 0
         self._is_moving = False
+
+    def __len__(self) -> int:
+        return len(self._waiting) + self._doubtful
 
     def add(self, steps: Steps, is_doubtful: Callable[[], bool]) -> None:
         """Put work at the end. While `is_doubtful` says so it is not gone on with, and lets others pass."""
@@ -33,6 +37,10 @@ class Line:
         if not self._is_moving:
             self._is_moving = True
             asyncio.get_running_loop().call_soon(self._let_others)
+
+    def _add_again(self, steps: Steps, is_doubtful: Callable[[], bool]) -> None:
+        self._doubtful -= 1
+        self.add(steps, is_doubtful)
 
     def _let_others(self) -> None:
         asyncio.get_running_loop().call_soon(self._step)
@@ -42,7 +50,8 @@ class Line:
         loop = asyncio.get_running_loop()
         try:
             if is_doubtful():
-                loop.call_later(DOUBT_SECONDS, self.add, steps, is_doubtful)
+                self._doubtful += 1
+                loop.call_later(DOUBT_SECONDS, self._add_again, steps, is_doubtful)
             elif next(steps, self) is not self:
                 self._waiting.appendleft((steps, is_doubtful))
         finally:  # a fault of one is the loop's to report, and no reason to keep the others waiting

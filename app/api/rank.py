@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request, Response
 from app.api.answers import RankResponse
 from app.api.body import MODEL_PARAMETER, described, read_body
 from app.api.envelope import error_examples
-from app.api.hot import Ask, Headers, Hot, RankRequest, RecommendRequest
+from app.api.hot import Ask, Headers, Hot
+from app.api.hot_bodies import RankRequest, RecommendRequest
 from app.api.known_heads import Route
 from app.errors import (
     BodyTooLarge,

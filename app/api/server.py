@@ -38,6 +38,7 @@ _SWITCH_SECONDS = 0.0005
 # libuv takes one connection from each handle in a turn of the event loop, and where turns hold runs of a graph,
 # hundreds that come at once would wait for a second, with their requests. So one worker alone has its listening socket
 # as often as this; several share it by an acceptor.
+_LOG = logging.getLogger(__name__)
 _HANDLES = 16
 # What uvicorn imports when it begins to serve; the warm parent has it for all workers.
 _IMPORTED_LATE = ("uvicorn.lifespan.on", "uvicorn.loops.uvloop", "uvloop")
@@ -103,6 +104,14 @@ class Server(uvicorn.Server):
         self._place = place
         self._acceptors: list[Acceptor] = []
 
+    def _flush_metrics(self) -> None:
+        service = getattr(self._app.state, "service", None)  # another application has none
+        try:
+            if service is not None:
+                service.metrics.flush()
+        except Exception:  # noqa: BLE001  (it is logged whole)
+            _LOG.exception("metrics: a fault of the service; what was counted last is lost")
+
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second; once in a second connections are looked at, instead of a timer for each request."""
         if counter % _TICKS_A_SECOND == 0:
@@ -135,6 +144,7 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             if isinstance(connection, HotProtocol):
                 connection.end()
+        self._flush_metrics()  # the application has ended, and would not hand over what was counted since
         await asyncio.sleep(0)  # what was written leaves
 
     @contextmanager

@@ -5,27 +5,17 @@ after a restart, and raising the percentage only lets more users in.
 """
 
 from hashlib import blake2b
-from reprlib import Repr
+from itertools import islice
+from typing import Any
 
 from app.model_card import AUTO
 from app.serving.ladder import Choice
 from app.serving.loaded import LoadedModel
 from app.serving.query import Query
 
+_FIRST = 24
 _HASH_BYTES = 8
 _HASHES = 256.0**_HASH_BYTES
-
-
-class _Short(Repr):
-    """A large body is not written out whole: that would hold the event loop."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel = self.maxtuple = 4
-        self.maxdict = self.maxlist = self.maxstring = self.maxlong = self.maxother = 64
-
-
-_SHORT = _Short()
 
 
 def with_canary(choice: Choice, model: LoadedModel, query: Query) -> Choice:
@@ -53,8 +43,18 @@ def _who(model: LoadedModel, query: Query) -> bytes:
     user_id = query.user.get(model.schema.user_key) if model.schema else None
     if isinstance(user_id, str) and user_id:
         return user_id.encode(errors="surrogatepass")
-    try:
-        short = _SHORT.repr((query.user, query.context, query.candidates, query.exclude))
-        return f"{len(query.candidates or ())} {short}".encode(errors="surrogatepass")
-    except ValueError:
-        return b""  # a number of thousands of digits: the request is refused when it is encoded
+    return _short((query.user, query.context, query.candidates, query.exclude)).encode(errors="surrogatepass")
+
+
+def _short(value: Any, deep: int = 3) -> str:
+    """A value's size and the first of what it holds: to write out all of a large request would hold the event loop."""
+    if isinstance(value, dict):
+        inner = ((key[:_FIRST], one) for key, one in islice(value.items(), _FIRST)) if deep else ()
+        return f"{len(value)}{{{','.join(f'{key!r}:{_short(one, deep - 1)}' for key, one in inner)}}}"
+    if isinstance(value, list | tuple):
+        return (
+            f"{len(value)}[{','.join(_short(one, deep - 1) for one in islice(value, _FIRST if deep else 0))}]"
+        )
+    if isinstance(value, str):
+        return f"{len(value)}{value[:_FIRST]!r}"
+    return f"{hash(value)}"  # a number, of however many digits; the same in every process

@@ -55,8 +55,9 @@ class RunCost:
         expected = max(self.seconds(rows), _LEAST_SECONDS)
         seconds = max(min(seconds, _OUTLIER * expected), expected / _OUTLIER)
         base, slope = self._first
-        self._scale += _SCALE_STEP * (seconds / (base + slope * rows) - self._scale)
-        self._own_scale = self._scale
+        found = seconds / (base + slope * rows)
+        self._scale += _SCALE_STEP * (found - self._scale)
+        self._own_scale += _SCALE_STEP * (found - self._own_scale)
         self._seen.fade(_KEPT)
         self._seen.add(rows, seconds, expected)
         self._unfitted += 1

@@ -168,6 +168,7 @@ class FeatureReader:
         return candidates, {}
 
     def _columns_of_objects(self, candidates: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        self._check_count(candidates)
         key = self.schema.item_key
         # Checked before the columns are built: their number must not grow with what a client invents.
         allowed = self._allowed["candidates"]

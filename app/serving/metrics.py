@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, mmap_dict
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -24,6 +24,9 @@ from app.serving.shadow_metrics import ShadowMetrics
 from app.serving.tally import Count, SummedHistogram, Tally
 
 _LOG = logging.getLogger(__name__)
+# The files are sparse. To grow one takes a descriptor, and where there is none at that moment the library is left with
+# a file that it takes for larger than it is mapped: every later series would fail. So they are large from the start.
+mmap_dict._INITIAL_MMAP_SIZE = 1 << 24  # noqa: SLF001  (there is no other way to say it)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("encode", "queue", "infer", "total")
 _SECONDS = (
@@ -100,9 +103,18 @@ class Metrics:
         return found
 
     def flush(self) -> None:
-        """Hand over what was counted. On the event loop's thread, like all counting."""
+        """Hand over what was counted. On the event loop's thread, like all counting.
+
+        Raises what the last of those raised that could not be handed over; it is, with the rest of it, at another time.
+        """
+        failed: Exception | None = None
         for one in self._tallies.values():
-            one.flush()
+            try:
+                one.flush()
+            except Exception as error:  # noqa: BLE001  (raised below, when the others are done)
+                failed = error
+        if failed is not None:
+            raise failed
 
     def labels_of(self, model: str, variant: str) -> tuple[str, str]:
         """The names as labels: empty for what only a client knows."""

@@ -40,6 +40,8 @@ class Begun(msgspec.Struct, frozen=True):
     encoded: Encoded
     timing: Timing
     predicted_seconds: float
+    expected_in_time: bool
+    """Not so for what was let in to try a graph that has not run for a while: it tells nothing of the wait."""
 
 
 class _Pressure:
@@ -86,12 +88,14 @@ def begin(model: LoadedModel, query: Query) -> Begun:
     encoded = variant.reader.encode(query)
     _note_load(model, query, variant, encoded.features.rows)
     timing = Timing(encode_ms=(time.perf_counter() - started) * 1e3)
-    return Begun(model, query, choice, variant, encoded, timing, predicted)
+    in_time = started + predicted <= query.deadline
+    return Begun(model, query, choice, variant, encoded, timing, predicted, in_time)
 
 
 def begin_in_steps(model: LoadedModel, query: Query) -> Generator[None, None, Begun]:
     """The same for many candidates that bring features, a few milliseconds in each step; who takes them times them."""
     choice, variant, predicted = _choose(model, query)
+    in_time = time.perf_counter() + predicted <= query.deadline
     try:
         query, pieces = yield from variant.reader.encode_pieces(query)
     except GeneratorExit:  # it is given up because others took the time
@@ -99,7 +103,7 @@ def begin_in_steps(model: LoadedModel, query: Query) -> Generator[None, None, Be
         raise
     encoded = variant.reader.encode(query, pieces)
     _note_load(model, query, variant, encoded.features.rows)
-    return Begun(model, query, choice, variant, encoded, Timing(), predicted)
+    return Begun(model, query, choice, variant, encoded, Timing(), predicted, in_time)
 
 
 def _choose(model: LoadedModel, query: Query) -> tuple[Choice, LoadedVariant, float]:
@@ -140,7 +144,8 @@ def finish(one: Begun, scored: Scored) -> Ranking:
     encoded, timing = one.encoded, one.timing
     timing.queue_ms, timing.infer_ms = scored.queue_seconds * 1e3, scored.infer_seconds * 1e3
     if len(scored.scores):
-        one.model.engine.admission.note_end(one.query.deadline)
+        if one.expected_in_time:
+            one.model.engine.admission.note_end(one.query.deadline)
         one.model.engine.admission.note(one.predicted_seconds, scored.queue_seconds + scored.infer_seconds)
     # Scores are at most 1 each: their sum is finite unless one of them is not.
     if not math.isfinite(scored.scores.sum()):

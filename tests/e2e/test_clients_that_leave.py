@@ -93,3 +93,13 @@ def test_a_body_that_is_too_large_is_counted_on_either_way(served: Service, clie
             one.sendall(head)
             assert b" 413 " in one.recv(65536)
         eventually(lambda before=before: counted(client, "body_too_large") == before + 1, "it is counted")
+
+
+@pytest.mark.parametrize("path", [RANK, RANK + ORDINARY])
+def test_a_client_that_leaves_within_its_body_is_counted_on_either_way(
+    served: Service, client: httpx2.Client, path: str
+) -> None:
+    before = counted(client, "invalid_input")
+    with connect(served) as one:
+        one.sendall(request(path)[:-5])
+    eventually(lambda: counted(client, "invalid_input") == before + 1, "it is counted")

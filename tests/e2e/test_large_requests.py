@@ -137,3 +137,24 @@ def test_both_ways_give_the_same_answer(served: Service, body: bytes) -> None:
     assert short == ordinary
     assert short[0] == (504 if b"0.001" in body else 422 if body not in BODIES[:2] else 200)
     assert other_route[0] == (504 if b"0.001" in body else 422)
+
+
+def test_no_more_large_requests_wait_than_requests_may(
+    small_model: SmallModel, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    small = small_model.copy(tmp_path_factory.mktemp("full"))
+    with running(small, compressor=False, deadline_ms=3_600_000, max_queue=3) as one:
+        with held(one):
+            clients = [connect(one) for _ in range(CLIENTS)]
+            for client in clients:
+                client.sendall(request(body=LARGE)[:-1])
+            for client in clients:
+                client.sendall(LARGE[-1:])
+        found = [read_answers(client, 1)[0] for client in clients]
+        statuses = [status for status, _, _ in found]
+        assert {200, 429} == set(statuses)
+        assert statuses.count(200) >= 3
+        refused = next(answer for status, _, answer in found if status == 429)
+        assert refused["error"]["code"] == "overloaded"
+        for client in clients:
+            client.close()

@@ -105,6 +105,11 @@ def test_of_a_large_request_the_beginning_decides(loaded: LoadedModel) -> None:
     found = [is_in(model, asked({"segment": f"s{n}"}, many)) for n in range(100)]
     assert time.thread_time() - begun < 2.0, "it is not written out whole"
     assert 25 < sum(found) < 75
+    wide = {f"k{n}": [[[n] * 64] * 64] * 64 for n in range(64)}
+    begun = time.thread_time()
+    for _ in range(100):
+        is_in(model, asked(wide, many))
+    assert time.thread_time() - begun < 4.0
     digits: Any = 10**5000
     is_in(model, asked({"segment": digits}))
     is_in(model, asked({"segment": "\ud800"}))

@@ -37,6 +37,9 @@ def test_what_is_not_seen_keeps_pace_with_others_and_comes_down_again_with_them(
     assert (cost.seconds(1), cost.seconds(1000)) == (pytest.approx(0.00202), pytest.approx(0.022))
     cost.keep_pace(1.25)
     assert cost.seconds(1000) == pytest.approx(0.01375)
+    cost.note(100, 0.002)  # one run of its own, as fast as ever
+    cost.keep_pace(1.0)
+    assert cost.scale == pytest.approx(1.0, abs=0.01), "what it was told is not what it has seen"
     for _ in range(200):
         cost.note(100, 0.003)
     cost.keep_pace(1.0)

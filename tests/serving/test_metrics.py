@@ -1,6 +1,8 @@
 """What Prometheus is told: values read back from the exposition, and no series that a client invents."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -169,3 +171,59 @@ def test_a_failed_load_is_counted(small: SmallModel) -> None:
         assert samples(one.metrics, "slimrank_load_failures_total") == [(both, 1)]
 
     play(small, scene)
+
+
+_WITHOUT_DESCRIPTORS = """
+import os, resource, sys
+from pathlib import Path
+from app.jobs import JobQueue
+from app.serving.metrics import Metrics
+from tests.serving.rungs import a_rung, ladder
+
+metrics = Metrics(JobQueue(Path(sys.argv[1]) / "jobs.sqlite"))
+names = [f"v{n}" for n in range(40)]
+metrics.know("films", ladder(*(a_rung(name) for name in names)))
+metrics.of("films", names[0]).ended("ok", 0.001, None)
+metrics.flush()
+used = len(os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (used - 1, used - 1))
+for name in names:
+    metrics.of("films", name).ended("ok", 0.001, None)
+metrics.flush()
+"""
+
+
+def test_new_series_need_no_descriptor(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    ran = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_DESCRIPTORS, str(tmp_path)],
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    sizes = [path.stat() for path in folder.glob("*.db")]
+    assert sizes
+    assert all(one.st_blocks * 512 < 1 << 20 for one in sizes), "they are sparse"
+
+
+def test_what_one_tally_cannot_hand_over_keeps_no_other_back(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, other = metrics.of("films", "baseline"), metrics.of("films", "int8")
+    broken.ended("ok", 0.001, None)
+    other.ended("ok", 0.001, None)
+
+    def fails() -> None:
+        raise OSError("no descriptors")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(broken, "flush", fails)
+        with pytest.raises(OSError, match="no descriptors"):
+            metrics.flush()
+        assert b'variant="int8"} 1.0' in metrics.exposition()
+    metrics.flush()
+    assert b'variant="baseline"} 1.0' in metrics.exposition()
