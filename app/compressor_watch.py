@@ -21,6 +21,8 @@ CANCEL_GRACE_SECONDS = 10.0
 """How long a job may take to notice that it was cancelled, before its process is killed."""
 _RETRY_SECONDS = 5.0
 _LINE_LIMIT_BYTES = 1024 * 1024
+_CANNOT_BE_DONE = (ServiceError, OSError, RuntimeError)
+"""The last is what Python raises where it cannot start a thread."""
 _LOG = logging.getLogger("slimrank")
 
 
@@ -52,18 +54,19 @@ class CompressorWatch:
                     pause = await self._run_compressor(stop, backoff)
                 else:
                     pause = TICK_SECONDS
-            except (ServiceError, OSError) as error:
-                # The queue cannot be used, or no process be started. Serving does not need it, so it goes on.
+            except _CANNOT_BE_DONE as error:
+                # The queue cannot be used, or no process or thread be started. Serving does not need it, so it goes on.
                 _LOG.error("compression waits: %s", error)
                 pause = _RETRY_SECONDS
             await pause_or_stop(stop, pause)
 
     def kill(self) -> None:
         """End the compressor, and whatever it has started, at once."""
-        if self.process is not None:
+        process = self.process
+        if process is not None:
             # It may have ended by itself in this very moment.
             with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
 
     async def _queue_stale(self) -> None:
         """Queue what is not up to date, behind the jobs that a dead compressor left."""
@@ -71,7 +74,7 @@ class CompressorWatch:
             # In threads: the queue may be locked by others for a while, and large files of models are hashed.
             await asyncio.to_thread(self._adopt)
             jobs = await asyncio.to_thread(submit_stale, self.settings, self.queue)
-        except (ServiceError, OSError) as error:
+        except _CANNOT_BE_DONE as error:
             _LOG.error("what must be compressed again was not queued: %s", error)
             return
         for job in jobs:

@@ -138,15 +138,10 @@ class Encoder:
         assert isinstance(feature, MultiFeature | HistoryFeature)
         length = feature.max_length
         # A history keeps its newest items, which stand last; a set of ids keeps its first ones.
-        newest = isinstance(feature, HistoryFeature)
-        kept = slice(-length, None) if newest else slice(length)
-        most = max(_MOST_LOOKED_AT, length)  # one list must not hold whoever encodes it
-        looked_at = slice(-most, None) if newest else slice(most)
+        kept = slice(-length, None) if isinstance(feature, HistoryFeature) else slice(length)
         index_of = self._index_of(feature)
         lists = [
-            [index for one in _ids_of(feature, value, position)[looked_at] if (index := index_of(one, 0))][
-                kept
-            ]
+            [index for one in _ids_of(feature, value, position) if (index := index_of(one, 0))][kept]
             for position, value in enumerate(values)
         ]
         counts = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
@@ -243,13 +238,15 @@ def _kind(value: Any) -> str:
 def _ids_of(feature: MultiFeature | HistoryFeature, value: Any, position: int) -> Sequence[str]:
     if value is None:
         return ()
+    most = max(_MOST_LOOKED_AT, feature.max_length)  # one list must not hold whoever encodes it
     if isinstance(value, str) and isinstance(feature, MultiFeature) and feature.separator:
-        return value.split(feature.separator)
+        return value.split(feature.separator, most)[:most]
     if not isinstance(value, list | tuple):
         raise _BadValueError(position, f"expected a list of ids, got {_kind(value)}")
-    if set(map(type, value)) <= _TEXT:  # the usual case
-        return value
-    return [_raw_id(one, position) for one in value]
+    ids: Sequence[Any] = value[-most:] if isinstance(feature, HistoryFeature) else value[:most]
+    if set(map(type, ids)) <= _TEXT:  # the usual case
+        return ids
+    return [_raw_id(one, position) for one in ids]
 
 
 def _raw_id(value: Any, position: int) -> str:

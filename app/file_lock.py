@@ -5,7 +5,8 @@ import fcntl
 import time
 from typing import IO
 
-_SECONDS = 30.0
+_SECONDS = 120.0
+"""Longer than a writer needs that compares an artifact of gigabytes meanwhile."""
 _PAUSE_SECONDS = 0.01
 
 

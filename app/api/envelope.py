@@ -5,6 +5,7 @@
 
 import asyncio
 import logging
+import os
 import re
 import secrets
 from collections.abc import Callable
@@ -167,8 +168,10 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
 async def _on_os_error(request: Request, error: Exception) -> Response:
     """What the file system refuses to a route that looks at the store: no descriptors, no permission, a broken disk."""
     assert isinstance(error, OSError)
-    _LOG.error("request %s: the file system: %s", request.state.request_id, error)
-    return error_response(StoreUnavailable(f"the file system refuses: {error.strerror or 'no reason told'}"))
+    if error.errno is None or isinstance(error, ConnectionError | TimeoutError):
+        raise error
+    _LOG.error("request %s: the file system", request.state.request_id, exc_info=error)
+    return error_response(StoreUnavailable(f"the file system refuses: {os.strerror(error.errno)}"))
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:  # noqa: ARG001 - fixed signature

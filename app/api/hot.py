@@ -107,8 +107,10 @@ class Hot:
             self._fail(ask, observation, error)
 
     def _answer_large(self, ask: Ask) -> None:
+        if len(self._line) >= self._max_queue:
+            self._line.forget_gone()
         if len(self._line) < self._max_queue:
-            self._line.add(self._in_steps(ask), ask.is_doubtful)
+            self._line.add(self._in_steps(ask), ask.is_doubtful, ask.gone)
             return
         full = Overloaded(f"{self._max_queue} large requests are waiting already; try again later")
         self._fail(ask, Observation(ask.model, ask.received), full)

@@ -169,11 +169,11 @@ class HotProtocol(BoundedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, and with it the timer; a request that was still coming is counted."""
         super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         cycle: object = self.cycle
         if isinstance(cycle, HotCycle) and cycle.more_body and not cycle.response_complete:
             self.hot.refuse(cycle.model, time.perf_counter(), InvalidInput(LEFT))
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
 
     def _unset_keepalive_if_required(self) -> None:
         """Called for every piece of data: what has come is seen when the timer ends."""

@@ -15,6 +15,12 @@ DOUBT_SECONDS = 0.02
 
 Steps = Iterator[None]
 """The work for one request; every step holds the loop."""
+Says = Callable[[], bool]
+_Waiting = tuple[Steps, Says, Says]
+
+
+def _never() -> bool:
+    return False
 
 
 class Line:
@@ -24,37 +30,51 @@ class Line:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[Steps, Callable[[], bool]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._doubtful = 0
         self._is_moving = False
 
     def __len__(self) -> int:
         return len(self._waiting) + self._doubtful
 
-    def add(self, steps: Steps, is_doubtful: Callable[[], bool]) -> None:
-        """Put work at the end. While `is_doubtful` says so it is not gone on with, and lets others pass."""
-        self._waiting.append((steps, is_doubtful))
+    def add(self, steps: Steps, is_doubtful: Says, is_gone: Says = _never) -> None:
+        """Put work at the end. While `is_doubtful` says so it is not gone on with, and lets others pass.
+
+        Once `is_gone` says so, its next step does nothing but end it.
+        """
+        self._waiting.append((steps, is_doubtful, is_gone))
         if not self._is_moving:
             self._is_moving = True
             asyncio.get_running_loop().call_soon(self._let_others)
 
-    def _add_again(self, steps: Steps, is_doubtful: Callable[[], bool]) -> None:
+    def forget_gone(self) -> None:
+        """Give the places of clients that have left to others."""
+        gone = [one for one in self._waiting if one[2]()]
+        self._waiting = deque(one for one in self._waiting if one not in gone)
+        for steps, _, _ in gone:
+            next(steps, None)
+
+    def _add_again(self, one: _Waiting) -> None:
         self._doubtful -= 1
-        self.add(steps, is_doubtful)
+        self.add(*one)
 
     def _let_others(self) -> None:
         asyncio.get_running_loop().call_soon(self._step)
 
     def _step(self) -> None:
-        steps, is_doubtful = self._waiting.popleft()
         loop = asyncio.get_running_loop()
         try:
-            if is_doubtful():
-                self._doubtful += 1
-                loop.call_later(DOUBT_SECONDS, self._add_again, steps, is_doubtful)
-            elif next(steps, self) is not self:
-                self._waiting.appendleft((steps, is_doubtful))
+            if self._waiting:  # else all of them have left meanwhile
+                self._go_on(self._waiting.popleft(), loop)
         finally:  # a fault of one is the loop's to report, and no reason to keep the others waiting
             self._is_moving = bool(self._waiting)
             if self._is_moving:
                 loop.call_soon(self._let_others)
+
+    def _go_on(self, one: _Waiting, loop: asyncio.AbstractEventLoop) -> None:
+        steps, is_doubtful, _ = one
+        if is_doubtful():
+            self._doubtful += 1
+            loop.call_later(DOUBT_SECONDS, self._add_again, one)
+        elif next(steps, self) is not self:
+            self._waiting.appendleft(one)

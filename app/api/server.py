@@ -28,6 +28,7 @@ from app.lifeline import end_with_parent, name_process
 from app.machine import give_back
 from app.settings import Settings
 
+_LOG = logging.getLogger(__name__)
 # Longer than the idle time-out of common load balancers (60 s): else they send on a connection that is just closing.
 _KEEP_ALIVE_SECONDS = 65
 _CLOSE_UP_SECONDS = 2
@@ -38,7 +39,6 @@ _SWITCH_SECONDS = 0.0005
 # libuv takes one connection from each handle in a turn of the event loop, and where turns hold runs of a graph,
 # hundreds that come at once would wait for a second, with their requests. So one worker alone has its listening socket
 # as often as this; several share it by an acceptor.
-_LOG = logging.getLogger(__name__)
 _HANDLES = 16
 # What uvicorn imports when it begins to serve; the warm parent has it for all workers.
 _IMPORTED_LATE = ("uvicorn.lifespan.on", "uvicorn.loops.uvloop", "uvloop")

@@ -13,7 +13,7 @@ from app.serving.ladder import Choice
 from app.serving.loaded import LoadedModel
 from app.serving.query import Query
 
-_FIRST = 24
+_FIRST, _FEW = 24, 100
 _HASH_BYTES = 8
 _HASHES = 256.0**_HASH_BYTES
 
@@ -49,12 +49,17 @@ def _who(model: LoadedModel, query: Query) -> bytes:
 def _short(value: Any, deep: int = 3) -> str:
     """A value's size and the first of what it holds: to write out all of a large request would hold the event loop."""
     if isinstance(value, dict):
-        inner = ((key[:_FIRST], one) for key, one in islice(value.items(), _FIRST)) if deep else ()
-        return f"{len(value)}{{{','.join(f'{key!r}:{_short(one, deep - 1)}' for key, one in inner)}}}"
+        keys = sorted(value) if len(value) <= _FEW else value
+        inner = (
+            f"{_short(key)}:{_short(value[key], deep - 1)}" for key in islice(keys, _FIRST if deep else 0)
+        )
+        return f"{len(value)}{{{','.join(inner)}}}"
     if isinstance(value, list | tuple):
         return (
             f"{len(value)}[{','.join(_short(one, deep - 1) for one in islice(value, _FIRST if deep else 0))}]"
         )
     if isinstance(value, str):
         return f"{len(value)}{value[:_FIRST]!r}"
+    if value is None:
+        return "null"
     return f"{hash(value)}"  # a number, of however many digits; the same in every process

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 _KEPT = 0.97
 """Weight of what was known before, for each run: about the last thirty runs count."""
 _SCALE_STEP = 0.05
+_SAME_PACE = 0.01
 _FIT_EVERY = 4
 _OUTLIER = 4.0
 _LEAST_SECONDS = 1e-7
@@ -40,7 +41,7 @@ class RunCost:
     def keep_pace(self, scale: float) -> None:
         """Reckon with runs that take so many times as long as their first timings, or as long as its own last ones."""
         wanted = max(self._own_scale, scale)
-        if wanted != self._scale:
+        if abs(wanted - self._scale) > _SAME_PACE * self._scale:
             self._scale, self._seen = wanted, _Sums()
             self._base, self._slope = self._timed.scaled(wanted).line()
 

@@ -9,6 +9,7 @@ _LATELY_SECONDS = 0.1
 _SURELY = 2.0
 """Standard deviations: so much of what came lately may be chance."""
 _SIZE_STEP = 0.05
+_AT_ONCE_SECONDS = 0.005
 
 
 class Load:
@@ -23,6 +24,7 @@ class Load:
         self._remembered = _Window(_REMEMBERED_SECONDS)
         self._lately = _Window(_LATELY_SECONDS)
         self._named_seconds = 0.0
+        self._new_requests = self._new_rows = 0
         self.bytes_per_row = 0.0
         """How long the bodies of late were for each of their candidates; 0 until one was read."""
 
@@ -33,9 +35,11 @@ class Load:
 
     def note(self, rows: int) -> None:
         """A request for so many rows has come, which leaves the variant to the ladder."""
-        self._fade()
-        self._remembered.add(rows)
-        self._lately.add(rows)
+        # Refusals under overload must cost next to nothing: a few milliseconds make no difference to what has faded.
+        if self._clock() - self._at > _AT_ONCE_SECONDS:
+            self._fade()
+        self._new_requests += 1
+        self._new_rows += rows
 
     def note_named(self, seconds: float) -> None:
         """A request has come that takes so long of a worker, and whose variant is not the ladder's to choose."""
@@ -64,8 +68,11 @@ class Load:
     def _fade(self) -> None:
         now = self._clock()
         passed, self._at = now - self._at, now
-        self._remembered.fade(passed)
-        self._lately.fade(passed)
+        for window in (self._remembered, self._lately):
+            window.requests += self._new_requests
+            window.rows += self._new_rows
+            window.fade(passed)
+        self._new_requests = self._new_rows = 0
         self._named_seconds *= math.exp(-passed / _REMEMBERED_SECONDS)
 
 
@@ -77,10 +84,6 @@ class _Window:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.requests = self.rows = 0.0
-
-    def add(self, rows: int) -> None:
-        self.requests += 1.0
-        self.rows += rows
 
     def fade(self, passed: float) -> None:
         kept = math.exp(-passed / self._seconds)

@@ -65,9 +65,9 @@ class Registry:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.engine.batcher.close()
         await self.engine.shadows.stop()
-        self._metrics.flush()
         for executor in (self._loading, self._executor):
             executor.shutdown(wait=False, cancel_futures=True)
+        self._metrics.flush()
 
     @property
     def models(self) -> Mapping[str, LoadedModel]:

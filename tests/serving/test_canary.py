@@ -1,6 +1,9 @@
 """The canary: its share of the users, always the same ones, and more of them when the percentage is raised."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -110,9 +113,26 @@ def test_of_a_large_request_the_beginning_decides(loaded: LoadedModel) -> None:
     for _ in range(100):
         is_in(model, asked(wide, many))
     assert time.thread_time() - begun < 4.0
+    turned = [is_in(model, asked({"segment": f"s{n}", "age": 1})) for n in range(50)]
+    assert turned == [is_in(model, asked({"age": 1, "segment": f"s{n}"})) for n in range(50)]
     digits: Any = 10**5000
     is_in(model, asked({"segment": digits}))
     is_in(model, asked({"segment": "\ud800"}))
+
+
+def test_where_a_request_without_a_user_stands_is_the_same_in_every_process(loaded: LoadedModel) -> None:
+    code = (
+        "from app.serving.canary import _short;"
+        "print(_short(({'b': None, 'a': [1.5, 'x']}, {}, None, [True, -7])))"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True,
+            check=True, timeout=60,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert said == {f"4[2{{1'a':2[{hash(1.5)},1'x'],1'b':null}},0{{}},null,2[1,-7]]\n"}
 
 
 def test_a_request_nested_without_end_breaks_nothing(loaded: LoadedModel) -> None:
