@@ -37,7 +37,7 @@ OVERLOAD_IN_TIME = Bar(
 OVERLOAD_P99 = Bar("p99 of what was answered", 25.0, "ms")
 OVERLOAD_REJECTION = Bar("the longest rejection", 10.0, "ms")
 OVERLOAD_NDCG_FP32 = Bar(
-    "effective NDCG@10 of the ladder over fp32 alone, refusing or not, least of the loads too high for fp32",
+    "effective NDCG@10 of the ladder over fp32 alone, told a deadline or not, least of the loads too high for fp32",
     1.0,
     "x",
     at_least=True,

@@ -1,7 +1,7 @@
 """More requests than the service can answer, each with a deadline: how many are answered in time, how fast the others
 are refused, and how good the answers are.
 
-Forms of one service take turns at every load: the fp32 graph only, with refusals and without, each smaller variant
+Forms of one service take turns at every load: the fp32 graph only, told a deadline and not, each smaller variant
 only, and whatever the service chooses. The offered rate is the same for all, so that their curves can be laid over each
 other.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from loadtest.measure import Load, Material, as_json, run
-from loadtest.overload_bars import FP32, LADDER, REJECTIONS, UNREFUSING, against, judged, judged_curve
+from loadtest.overload_bars import FP32, LADDER, NO_DEADLINE, REJECTIONS, against, judged, judged_curve
 from loadtest.peers.ours import asking
 from loadtest.prepare import Prepared
 from loadtest.samples import Samples, percentiles_ms
@@ -118,8 +118,8 @@ class _Measure:
         return capacity_of(asked, self.plan.mix, self.material, self.plan.calibration_seconds)
 
     def turn(self, form: str, variant: str, rate: float, seconds: float, seed: int) -> dict[str, Any]:
-        """One open loop at a rate, reckoned; the deadline is the client's own where the form refuses nothing."""
-        told_ms = _NO_DEADLINE_MS if form == UNREFUSING else self.plan.deadline_ms
+        """One open loop at a rate, reckoned; the deadline is the client's alone where the form is told none."""
+        told_ms = _NO_DEADLINE_MS if form == NO_DEADLINE else self.plan.deadline_ms
         load = Load(
             "overload",
             rates=((rate, seconds),),
@@ -169,12 +169,12 @@ def forms_of(known: Mapping[str, Known]) -> dict[str, str]:
     """What is asked for, by the form's name; of the smaller variants those that `auto` may take, the best first."""
     smaller = [name for name, one in known.items() if one.active and one.may_serve and name != BASELINE]
     smaller.sort(key=lambda name: -(known[name].ndcg_at_10 or 0.0))
-    return {FP32: BASELINE, UNREFUSING: BASELINE, **{f"{name} only": name for name in smaller}, LADDER: AUTO}
+    return {FP32: BASELINE, NO_DEADLINE: BASELINE, **{f"{name} only": name for name in smaller}, LADDER: AUTO}
 
 
 def _bar_turns(forms: Mapping[str, str]) -> list[tuple[str, str]]:
     """A form, and the form whose capacity is exceeded. The ladder's own is that of its fastest rung."""
-    alone = [(form, form) for form in forms if form not in (LADDER, UNREFUSING)]
+    alone = [(form, form) for form in forms if form not in (LADDER, NO_DEADLINE)]
     return [*alone, (LADDER, FP32), (LADDER, LADDER)]
 
 

@@ -17,7 +17,7 @@ from loadtest.bars import (
     ratio,
 )
 
-FP32, UNREFUSING, LADDER = "fp32 only", "fp32 only, refusing nothing", "ladder"
+FP32, NO_DEADLINE, LADDER = "fp32 only", "fp32 only, told no deadline", "ladder"
 _ANSWERED = 0.99
 REFUSED = ("429", "503")
 """Told at once. 504 is another thing: let in, and then not scored by the deadline, which is when it is told."""
@@ -58,7 +58,7 @@ def judged_curve(curve: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             continue
         others = [one for form, one in worth.items() if form != LADDER]
         over_all.append(ratio(worth[LADDER], _most(others)))
-        over_fp32.append(ratio(worth[LADDER], _most([worth[FP32], worth.get(UNREFUSING, 0.0)])))
+        over_fp32.append(ratio(worth[LADDER], _most([worth[FP32], worth.get(NO_DEADLINE, 0.0)])))
     return [OVERLOAD_NDCG_FP32.judged(_least(over_fp32)), OVERLOAD_NDCG.judged(_least(over_all))]
 
 

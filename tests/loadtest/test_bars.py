@@ -13,7 +13,7 @@ from loadtest.ideal_queue import ideal_latency_ms, service_seconds
 from loadtest.measure import Material
 from loadtest.overload import forms_of, reckon
 from loadtest.overload import judged as judged_overload
-from loadtest.overload_bars import FP32, LADDER, UNREFUSING, against, judged_curve
+from loadtest.overload_bars import FP32, LADDER, NO_DEADLINE, against, judged_curve
 from loadtest.plots import curves
 from loadtest.resident import growth
 from loadtest.samples import Samples
@@ -130,7 +130,7 @@ def test_every_variant_that_may_serve_is_a_form_the_best_first() -> None:
     }
     forms = {
         FP32: "baseline",
-        UNREFUSING: "baseline",
+        NO_DEADLINE: "baseline",
         "middling only": "middling",
         "small only": "small",
         LADDER: "auto",
@@ -157,7 +157,7 @@ def test_the_gain_of_the_ladder_is_the_least_of_the_loads_that_are_too_high_for_
     over_fp32, over_all = judged_curve(points(2.0, (0.2, 0.1), (0.5, 0.2), (0.4, 0.19)))
     assert over_fp32["met"]
     assert not over_all["met"]
-    unrefusing = {**points(2.0, (0.2, 0.1), (0.5, 0.2), (0.4, 0.19))[0], "form": UNREFUSING}
+    unrefusing = {**points(2.0, (0.2, 0.1), (0.5, 0.2), (0.4, 0.19))[0], "form": NO_DEADLINE}
     better = {**unrefusing, "effective_ndcg_at_10": 0.3}
     assert gains([*higher, better])[0] == pytest.approx(0.22 / 0.3)
     assert gains(quiet) == [None, None]

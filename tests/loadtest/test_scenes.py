@@ -12,7 +12,7 @@ from loadtest.memory import MemoryPlan, measure_memory
 from loadtest.memory_report import memory_table
 from loadtest.ourselves import run_scenarios
 from loadtest.overload import OverloadPlan, measure_overload
-from loadtest.overload_bars import FP32, LADDER, UNREFUSING
+from loadtest.overload_bars import FP32, LADDER, NO_DEADLINE
 from loadtest.overload_report import overload_plots, overload_table
 from loadtest.prepare import Place, Prepared, prepare
 from loadtest.recompression import FULL, RecompressionPlan, measure_recompression
@@ -62,7 +62,7 @@ def test_every_form_is_overloaded_and_its_answers_are_reckoned(prepared: Prepare
         calibration_seconds=0.3,
     )  # fmt: skip
     result = measure_overload(prepared, plan, Cores())
-    assert result["forms"] == {FP32: "baseline", UNREFUSING: "baseline", LADDER: "auto"}, (
+    assert result["forms"] == {FP32: "baseline", NO_DEADLINE: "baseline", LADDER: "auto"}, (
         "its int8 graphs are rejected"
     )
     assert {(one["form"], one["load"]) for one in result["curve"]} == {

@@ -4,14 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from app.active import Active, Canary, Policy, State
 from app.errors import UnknownVariant
-from app.serving.canary import place, with_canary
+from app.serving.canary import _short, place, with_canary
 from app.serving.ladder import Choice
 from app.serving.loaded import LoadedModel
 from app.serving.query import Query
@@ -104,15 +103,10 @@ def test_without_a_user_the_same_request_is_treated_alike(loaded: LoadedModel, u
 def test_of_a_large_request_the_beginning_decides(loaded: LoadedModel) -> None:
     model = with_policy(loaded, 50)
     many = [f"i{n}" for n in range(1_000_000)]
-    begun = time.thread_time()
     found = [is_in(model, asked({"segment": f"s{n}"}, many)) for n in range(100)]
-    assert time.thread_time() - begun < 2.0, "it is not written out whole"
     assert 25 < sum(found) < 75
     wide = {f"k{n}": [[[n] * 64] * 64] * 64 for n in range(64)}
-    begun = time.thread_time()
-    for _ in range(100):
-        is_in(model, asked(wide, many))
-    assert time.thread_time() - begun < 4.0
+    assert len(_short((wide, many))) < 20_000, "it is not written out whole"
     turned = [is_in(model, asked({"segment": f"s{n}", "age": 1})) for n in range(50)]
     assert turned == [is_in(model, asked({"age": 1, "segment": f"s{n}"})) for n in range(50)]
     digits: Any = 10**5000
