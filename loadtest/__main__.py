@@ -26,6 +26,7 @@ from loadtest.selfcheck import self_check
 from loadtest.service import Cores
 from loadtest.shadow import Pair, ShadowPlan, measure_shadow
 from loadtest.swaps import SwapPlan, measure_swaps
+from loadtest.tail import TailPlan, measure_tail
 
 app = typer.Typer(add_completion=False, help=__doc__)
 _CONSOLE = Console(highlight=False, soft_wrap=True)
@@ -85,6 +86,15 @@ def overload(
         raise typer.BadParameter(f"there is no mix {mix!r}; there are: {', '.join(_MIXES)}")
     plan = OverloadPlan(mix=_MIXES[mix], deadline_ms=deadline_ms, seconds=seconds, bar_seconds=bar_seconds)
     _wrote("overload", measure_overload(_prepared(model, BASELINE), plan, Cores()))
+
+
+@app.command()
+def tail(
+    model: Model = LADDER, rounds: Rounds = TailPlan.rounds, seconds: TurnSeconds = TailPlan.seconds
+) -> None:
+    """70% of what fp32 can do: fp32 alone and the ladder with a deadline of 25 and of 10 ms, in turns; 6 minutes."""
+    plan = TailPlan(rounds=rounds, seconds=seconds)
+    _wrote("tail", measure_tail(_prepared(model, BASELINE), plan, Cores()))
 
 
 @app.command()

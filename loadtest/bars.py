@@ -30,6 +30,14 @@ class Bar:
 
 
 MIX_TAIL = Bar("mix at 70% of the capacity: p99 over p50", 4.0, "x")
+TAIL_LADDER = Bar("mix at 70% of the capacity of fp32, the ladder with a deadline: p99 over p50", 4.0, "x")
+TAIL_IN_TIME = Bar(
+    "mix at 70% of the capacity of fp32, the ladder with a deadline: answered in time",
+    0.99,
+    "%",
+    at_least=True,
+)
+TAIL_FAILURES = Bar("mix at 70% of the capacity of fp32, the ladder with a deadline: failed requests", 0)
 
 OVERLOAD_IN_TIME = Bar(
     "answered in time at 3 times the capacity, as a share of the capacity", 0.9, "%", at_least=True

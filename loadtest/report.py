@@ -19,6 +19,7 @@ from loadtest.plots import page
 from loadtest.prepare import BENCH, ROOT
 from loadtest.results import FOLDER, newest
 from loadtest.shadow_report import shadow_table
+from loadtest.tail_report import tail_table
 from loadtest.turns_report import recompression_table, swaps_table
 
 
@@ -29,6 +30,7 @@ def _no_plots(result: Result) -> list[str]:  # noqa: ARG001  (as the others)
 SECTIONS: dict[str, tuple[Callable[[Result], str], Callable[[Result], list[str]]]] = {
     "demo": (demo_table, peers_plots),
     "ours": (ours_table, resident_plots),
+    "tail": (tail_table, _no_plots),
     "overload": (overload_table, overload_plots),
     "swaps": (swaps_table, _no_plots),
     "recompression": (recompression_table, _no_plots),

@@ -21,6 +21,8 @@ from loadtest.service import Cores
 from loadtest.shadow import PROOF, Pair, ShadowPlan, measure_shadow
 from loadtest.shadow_report import shadow_table
 from loadtest.swaps import SwapPlan, measure_swaps
+from loadtest.tail import TailPlan, measure_tail
+from loadtest.tail_report import tail_table
 from loadtest.turns_report import recompression_table, swaps_table
 
 from tests.small_model import NAME, SmallModel
@@ -83,6 +85,25 @@ def test_every_form_is_overloaded_and_its_answers_are_reckoned(prepared: Prepare
     assert told.count("\n| ladder |") == plan.rounds * 2 + 2
     assert all(one["capacity"] > 0 for one in result["at_the_bar"])
     assert all("<polyline" in plot for plot in overload_plots(result))
+
+
+def test_every_form_has_the_same_arrivals_and_only_the_ladder_is_judged(prepared: Prepared) -> None:
+    plan = TailPlan(rounds=2, seconds=0.5, mix=MIX, pause_seconds=0.1, calibration_seconds=0.3)
+    result = measure_tail(prepared, plan, Cores())
+    names = ["fp32 only", "fp32 only, told 10 ms", "ladder, told 25 ms", "ladder, told 10 ms"]
+    assert [one["form"] for one in result["turns"]] == [*names, *names[1:], names[0]]
+    assert len({(one["round"], one["offered"]) for one in result["turns"]}) == plan.rounds
+    for one in result["turns"]:
+        assert "wrong answer" not in one["outcomes"]
+        assert one["in_time"] + one["late"] <= one["outcomes"]["ok"]
+    tail, in_time, failed = result["bars"]
+    judged = [one for one in result["turns"] if one["form"] == names[-1]]
+    assert in_time["value"] == sum(one["in_time"] for one in judged) / sum(one["offered"] for one in judged)
+    assert failed["met"]
+    assert (tail["value"] is None) == any("p99" not in one["latency_ms"] for one in judged)
+    told = tail_table({**result, "machine": MACHINE})
+    assert all(told.count(f"\n| {name} |") == 1 for name in names)
+    assert "\n| a queue without a flaw, fp32 |" in told
 
 
 def test_versions_are_swapped_and_the_answers_show_it(prepared: Prepared) -> None:
