@@ -1,6 +1,7 @@
 """The supervisor's side of the warm parent, of which workers are forks, so that they share what they import."""
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -13,6 +14,8 @@ from typing import Protocol
 from app.lifeline import ChildStarter, adopting_orphans
 
 _LONGEST_REPORT_BYTES = 256
+_NOT_HERE = {errno.ENOSYS, errno.EPERM}
+"""What kernels say of a call that they do not have, and sandboxes of one that they forbid."""
 _LOG = logging.getLogger("slimrank")
 
 
@@ -59,7 +62,7 @@ class ForkedWorker:
 
 
 class NoFork(Exception):
-    """Libraries have begun threads in the warm parent, so that workers cannot be forked from it."""
+    """Workers cannot be forked: libraries have begun threads in the warm parent, or nobody could wait for its forks."""
 
 
 class WarmParent:
@@ -89,6 +92,8 @@ class WarmParent:
     async def fork(self, listener: socket.socket) -> ForkedWorker:
         """A new worker that serves from `listener`, which stays ours to close. Raises NoFork, and OSError."""
         async with self._one_at_a_time:
+            if self._refused is None and not _has_pidfd():
+                self._refused = NoFork("this kernel, or this Python, has no pidfd_open")
             if self._refused is not None:
                 raise self._refused
             what, _, value = (await self._report_of_fork(listener)).partition(" ")
@@ -166,6 +171,17 @@ class WarmParent:
         if self._process is not None:
             await self._process.wait()
             self._process = None
+
+
+def _has_pidfd() -> bool:
+    """Whether this Python and this kernel can tell of the end of a child that they did not start."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except AttributeError:
+        return False
+    except OSError as error:
+        return error.errno not in _NOT_HERE
+    return True
 
 
 def _sent(orders: socket.socket, listener: socket.socket, outbox: int) -> bool:

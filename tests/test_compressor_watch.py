@@ -14,6 +14,7 @@ from app.jobs import QUEUE_FILE, Job
 from app.lifeline import ChildStarter
 from app.settings import Settings
 
+from tests.locked import has_open, locked
 from tests.processes import PROGRAMS, WAIT_SECONDS, alive, eventually
 
 PROGRAM = (sys.executable, str(PROGRAMS / "small_compressor.py"))
@@ -160,5 +161,39 @@ def test_a_queue_that_breaks_does_not_end_the_running_job(
         stop.set()
         await until(working.done, "the end")
         assert not alive(compressor)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("moment", ["the start", "no job", "a job", "the end of a job"])
+def test_a_queue_that_others_hold_does_not_hold_the_loop(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, moment: str
+) -> None:
+    """It is the loop that has it set free: were the loop held, the watch would wait in vain, and say so."""
+
+    def said(what: str) -> bool:
+        return any(what in one for one in caplog.messages)
+
+    card = tmp_path / "models" / "wrong" / "model.toml"
+    card.parent.mkdir(parents=True)
+    card.write_text("a sign that the watch has come to its turns")
+
+    async def scenario() -> None:
+        stop, watch = asyncio.Event(), make(settings_of(tmp_path))
+        watch.queue.counts()
+        job = watch.queue.submit("stubborn") if moment.endswith("a job") else None
+        working = None if moment == "the start" else asyncio.create_task(watch.run(stop))
+        if job:
+            await until(lambda: watch.queue.get(job.id).step == "begun", "the job is under way")
+        elif working:
+            await until(lambda: said("was not queued"), "the watch looks for jobs")
+        with locked(watch.queue.path):
+            working = working or asyncio.create_task(watch.run(stop))
+            if moment == "the end of a job":
+                stop.set()
+            await until(lambda: has_open(os.getpid(), watch.queue.path) or said("busy"), "the watch waits")
+        stop.set()
+        await asyncio.wait_for(working, WAIT_SECONDS)
+        assert not said("busy")
 
     asyncio.run(scenario())

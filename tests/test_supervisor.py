@@ -9,6 +9,7 @@ from threading import Event
 import httpx2
 import pytest
 
+from tests.locked import has_open, locked
 from tests.processes import HELD, Service, alive, eventually, hold, service
 
 
@@ -197,3 +198,25 @@ def test_a_service_without_a_compressor_leaves_jobs_alone(tmp_path: Path) -> Non
         running.signal(signal.SIGTERM)
         assert running.exit_code() == 0
         assert running.queue.get(job.id).state == "queued"
+
+
+@pytest.mark.parametrize(
+    ("to_the_worker", "how", "line"),
+    [(True, signal.SIGKILL, "ended by SIGKILL"), (False, signal.SIGTERM, "SIGTERM: ending")],
+)
+def test_a_queue_that_others_hold_keeps_no_worker_and_no_signal_waiting(
+    tmp_path: Path, to_the_worker: bool, how: signal.Signals, line: str
+) -> None:
+    with service(tmp_path) as running:
+        running.queue.counts()
+        with locked(running.queue.path):
+            eventually(lambda: has_open(running.process.pid, running.queue.path), "the watch waits")
+            os.kill(running.get("/pid") if to_the_worker else running.process.pid, how)
+            eventually(lambda: line in running.log(), line)
+            assert "busy" not in running.log(), "by then the supervisor would have waited in vain"
+            if to_the_worker:
+                assert running.get("/pid") in running.workers()
+        if to_the_worker:
+            running.signal(signal.SIGTERM)
+        assert running.exit_code() == 0
+        running.leaves_nobody()

@@ -4,15 +4,27 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from app.lifeline import ChildStarter
-from app.warm_parent import WarmParent
+from app.warm_parent import ForkedWorker, WarmParent
 
-from tests.processes import HELD, Service, alive, children_of, eventually, hold, service
+from tests.descriptors import no_more_descriptors
+from tests.processes import (
+    HELD,
+    PROGRAMS,
+    SMALL_SERVICE,
+    Service,
+    alive,
+    children_of,
+    eventually,
+    hold,
+    service,
+)
 
 
 def family(running: Service) -> tuple[int, list[int]]:
@@ -178,3 +190,33 @@ def test_a_warm_parent_that_does_not_answer_is_killed_and_another_one_is_asked(t
     started = [int(one.name) for one in tmp_path.iterdir()]
     assert len(started) == 2
     assert not any(alive(pid) for pid in started)
+
+
+def test_a_worker_for_which_there_is_no_descriptor_is_not_left_behind() -> None:
+    """Nobody could wait for it, and another one is started in its place."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
+        try:
+            with no_more_descriptors(), pytest.raises(OSError, match="Too many open files"):
+                ForkedWorker(child.pid)
+            with pytest.raises(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
+        finally:
+            child.kill()
+
+
+def test_a_kernel_that_does_not_tell_of_the_end_of_forks_gets_workers_that_start_on_their_own(
+    tmp_path: Path,
+) -> None:
+    command = (sys.executable, str(PROGRAMS / "without_pidfd.py"), *SMALL_SERVICE)
+    with service(tmp_path, wait=False, command=command, workers=2) as running:
+        eventually(lambda: len(running.workers()) == 2, "two workers")
+        assert running.warm_parent() is None
+        first, second = running.workers()
+        answers_from(running, first)
+        kill(first)
+        eventually(lambda: len(running.workers()) == 2, "the next worker")
+        assert second in running.workers()
+        running.signal(signal.SIGTERM)
+        assert running.exit_code() == 0
+        running.leaves_nobody()
+    assert running.log().count("each worker starts on its own") == 1

@@ -4,20 +4,33 @@ import asyncio
 import json
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+import uvicorn
 import uvloop
 from app.api.hot import Ask, Headers
+from app.api.hot_protocol import HotProtocol
 from app.api.large import LARGE_BYTES, Line, Steps
+from app.api.service import create_app
+from app.listener import open_listener
 from fastapi.testclient import TestClient
 
+from tests.api.checks import RANK
 from tests.processes import WAIT_SECONDS
-from tests.small_model import NAME
+from tests.small_model import NAME, SmallModel
 
 
 def never() -> bool:
     return False
+
+
+async def until(check: Callable[[], bool]) -> None:
+    """Look again in every turn of the loop."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not check():  # noqa: ASYNC110  (an event would have to be in the code)
+            await asyncio.sleep(0)
 
 
 def test_what_comes_during_a_step_is_answered_before_the_next() -> None:
@@ -125,3 +138,73 @@ def test_a_request_whose_deadline_passes_between_two_steps_is_not_gone_on_with(c
     status, message = answer.result(WAIT_SECONDS)
     assert (status, message.partition(" while")[0]) == (504, "the deadline passed")
     assert len(looks) == 3, "one before it was read, and one for each step that was thought of"
+
+
+def test_a_line_that_all_have_left_is_no_fault_and_goes_on_with_who_comes_then() -> None:
+    done: list[str] = []
+    reported: list[Any] = []
+
+    async def main() -> None:
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+
+        def steps(name: str) -> Steps:
+            done.append(name)
+            if name == "later":
+                ended.set()
+            yield
+
+        line = Line()
+        for name in ("first", "second"):
+            line.add(steps(name), never, lambda: True)
+        line.forget_gone()
+        assert (len(line), done) == (0, ["first", "second"]), "each was told, by its one step"
+        for _ in range(3):
+            await asyncio.sleep(0)  # the turns in which they would have been gone on with
+        line.add(steps("later"), never)
+        await asyncio.wait_for(ended.wait(), WAIT_SECONDS)
+
+    uvloop.run(main())
+    assert (done[2:], reported) == (["later"], [])
+
+
+def test_clients_that_left_the_full_line_give_their_places_to_others(small: SmallModel) -> None:
+    candidates = [{"item_id": f"new-{number}", "price": 1.5} for number in range(5000)]
+    body = json.dumps({"candidates": candidates}).encode().ljust(LARGE_BYTES)
+    request = f"POST {RANK} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    app = create_app(small.settings(max_queue=3, deadline_ms=3_600_000.0))
+    server = uvicorn.Server(uvicorn.Config(app, http=HotProtocol, ws="none", log_config=None))
+
+    def cycles() -> list[Any]:
+        return [one.cycle for one in server.server_state.connections]  # type: ignore[union-attr]
+
+    async def main() -> tuple[bytes, bytes]:
+        with open_listener("127.0.0.1", 0) as listener:
+            serving = asyncio.create_task(server.serve([listener]))
+            clients = [
+                await asyncio.to_thread(socket.create_connection, listener.getsockname(), WAIT_SECONDS)
+                for _ in range(4)
+            ]
+            first, *leaving, late = clients
+            for one in clients:
+                await asyncio.to_thread(one.sendall, request[:-1])
+            await until(lambda: [len(one.body) for one in cycles() if one] == [len(body) - 1] * 4)
+            # The line takes a step in two turns of the loop, and the first request has many.
+            for one in (first, *leaving):
+                one.sendall(request[-1:])
+            await until(lambda: sum(not one.more_body for one in cycles()) == 3)
+            for one in leaving:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                one.close()
+            late.sendall(request[-1:])
+            answers = [await asyncio.to_thread(one.recv, 65536) for one in (first, late)]
+            for one in (first, late):
+                one.close()
+            server.should_exit = True
+            await serving
+        return answers[0], answers[1]
+
+    assert [answer[9:12] for answer in uvloop.run(main())] == [b"200", b"200"]
+    counted = app.state.service.metrics.exposition().decode()
+    assert f'slimrank_requests_total{{model="{NAME}",outcome="cancelled",variant=""}} 2.0' in counted

@@ -1,0 +1,67 @@
+"""The end of a worker's drain: what is answered last is read by its client, and counted."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from app.listener import open_listener
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from tests.e2e.wire import BODY, RANK, read_answers, request
+from tests.processes import WAIT_SECONDS, environment, eventually
+from tests.small_model import NAME, SmallModel
+
+
+def counted(folder: Path) -> dict[str, float]:
+    """Requests by outcome, as the workers that counted in that folder have left them there."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    return {
+        sample.labels["outcome"]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "slimrank_requests_total" and sample.labels["model"] == NAME
+    }
+
+
+def is_ready(address: tuple[str, int]) -> bool:
+    with socket.create_connection(address, WAIT_SECONDS) as one:
+        one.sendall(b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        return read_answers(one, 1)[0][0] == 200
+
+
+def test_what_is_answered_at_the_end_of_the_drain_is_read_and_counted(
+    small_model: SmallModel, tmp_path: Path
+) -> None:
+    """The worker runs without its supervisor, which would remove what it counted."""
+    folder = tmp_path / "counted"
+    folder.mkdir()
+    settings = environment(models=small_model.models, store=small_model.store_folder, drain_seconds=0.5)
+    with open_listener("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        command = [sys.executable, "-m", "app.api.worker", "--socket", str(listener.fileno())]
+        worker = subprocess.Popen(
+            [*command, "--parent", str(os.getpid())],
+            env=settings | {"PROMETHEUS_MULTIPROC_DIR": str(folder)},
+            pass_fds=[listener.fileno()],
+        )
+    with ExitStack() as opened:
+        opened.enter_context(worker)
+        opened.callback(worker.kill)  # where the test fails
+        whole, half = (opened.enter_context(socket.create_connection(address, WAIT_SECONDS)) for _ in "12")
+        eventually(lambda: is_ready(address), "readiness")
+        half.sendall(request(RANK, BODY)[:-1])
+        whole.sendall(request(RANK, BODY))
+        ((status, _, _),) = read_answers(whole, 1)
+        assert status == 200
+        assert is_ready(address), "by now the half request is under way, too"
+        worker.send_signal(signal.SIGTERM)
+        ((status, _, answer),) = read_answers(half, 1)
+        assert (status, answer["error"]["code"]) == (503, "not_ready")
+        assert worker.wait(WAIT_SECONDS) == 0
+    assert counted(folder) == {"ok": 1.0, "not_ready": 1.0}
