@@ -74,9 +74,8 @@ class HotProtocol(BoundedProtocol):
             elif name == b"x-request-id" and given is None:  # the first one is meant, as on the ordinary way
                 given = value.decode("latin-1")
         request_id = given if given and REQUEST_ID.fullmatch(given) else ""
-        cycle = HotCycle(
-            self, model.decode(), _ROUTES[route], request_id, keeps_alive=self.parser.should_keep_alive()
-        )
+        keeps_alive = self.parser.should_keep_alive() and not self.service_ends
+        cycle = HotCycle(self, model.decode(), _ROUTES[route], request_id, keeps_alive=keeps_alive)
         self.cycle = cast(Any, cycle)
         if announces_more(length.decode("latin-1"), self._max_body_bytes):
             cycle.refuse_large(self._max_body_bytes)
@@ -197,7 +196,7 @@ class HotProtocol(BoundedProtocol):
         """What the parser would lead to for this head."""
         self._rests_since = _BUSY
         self._incomplete_since = self._unread_since = None
-        cycle = HotCycle(self, known.model, known.route, "", keeps_alive=True)
+        cycle = HotCycle(self, known.model, known.route, "", keeps_alive=not self.service_ends)
         cycle.body = data[known.body_at :]
         self.cycle = cast(Any, cycle)
         cycle.begin(self._read_at)

@@ -25,7 +25,7 @@ class LingeringProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._thrown_away_bytes: int | None = None  # None: the connection goes on
         self._end_of_linger: asyncio.TimerHandle | None = None
-        self._service_ends = False
+        self.service_ends = False  # then the next answer is the last one on this connection
 
     @property
     def is_ending(self) -> bool:
@@ -48,7 +48,7 @@ class LingeringProtocol(HttpToolsProtocol):
         self._thrown_away_bytes = 0
         self.flow.resume_reading()
         self.transport.write_eof()
-        seconds = _LINGER_AT_THE_END_SECONDS if self._service_ends else LINGER_SECONDS
+        seconds = _LINGER_AT_THE_END_SECONDS if self.service_ends else LINGER_SECONDS
         self._end_of_linger = self.loop.call_later(seconds, self.transport.close)
 
     def throws_away(self, data: bytes) -> bool:
@@ -83,6 +83,7 @@ class LingeringProtocol(HttpToolsProtocol):
         cycle: object = self.cycle
         if isinstance(cycle, RequestResponseCycle):
             cycle.transport = cast(asyncio.Transport, _Gentle(self))
+            cycle.keep_alive = cycle.keep_alive and not self.service_ends
 
     def on_response_complete(self) -> None:
         """An answer is written. Where that ends the connection, no other request on it is begun."""
@@ -91,9 +92,16 @@ class LingeringProtocol(HttpToolsProtocol):
         else:
             self.server_state.total_requests += 1
 
+    def farewell(self) -> None:
+        """The service is going to end: let the next answer, or the last that is owed, tell the client so."""
+        self.service_ends = True
+        cycle = self.pipeline[0][0] if self.pipeline else self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+
     def shutdown(self) -> None:
         """The service ends."""
-        self._service_ends = True
+        self.service_ends = True
         if self._thrown_away_bytes is None:
             super().shutdown()
         else:

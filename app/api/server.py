@@ -32,6 +32,9 @@ _LOG = logging.getLogger(__name__)
 # Longer than the idle time-out of common load balancers (60 s): else they send on a connection that is just closing.
 _KEEP_ALIVE_SECONDS = 65
 _CLOSE_UP_SECONDS = 2
+# Clients that are about to send when the drain begins: each has an answer that says `Connection: close`.
+_FAREWELL_SECONDS = 0.25
+_FAREWELL_STEP_SECONDS = 0.01
 _TICKS_A_SECOND = 10
 # A thread that loads a version or scores for a shadow may hold Python for so long while requests wait. The default is
 # 5 ms, longer than most of them take; while only one thread has work nothing is switched.
@@ -136,16 +139,37 @@ class Server(uvicorn.Server):
             self._acceptors = [Acceptor(one, self._protocol, held, self._place) for one in sockets or []]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain; hot requests that are not whole by then are told that the service ends, as tasks are."""
+        """Drain; hot requests that are not whole by then are told that the service ends, as tasks are.
+
+        To close a connection on which a request has come that nobody has read would reset it, as would a listening
+        socket with what waits in it. So for a moment everything goes on, with the last answer for each connection.
+        """
+        await self._say_farewell(min(_FAREWELL_SECONDS, self._drain_seconds))
+        for server in self.servers:
+            server.close()
         for acceptor in self._acceptors:
             acceptor.close()
             await acceptor.wait_closed()
+        for one in sockets or []:
+            one.close()
+        await self._say_farewell(_FAREWELL_STEP_SECONDS)  # to those that were accepted last
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             if isinstance(connection, HotProtocol):
                 connection.end()
         self._flush_metrics()  # the application has ended, and would not hand over what was counted since
         await asyncio.sleep(0)  # what was written leaves
+
+    async def _say_farewell(self, seconds: float) -> None:
+        """Let every connection, new ones too, end with its next answer."""
+        until = time.monotonic() + seconds
+        while True:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, BoundedProtocol):
+                    connection.farewell()
+            if self.force_exit or time.monotonic() >= until:
+                return
+            await asyncio.sleep(_FAREWELL_STEP_SECONDS)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -157,8 +181,6 @@ class Server(uvicorn.Server):
         """Begin to drain. `app.state.draining` tells readiness; the alarm ends this process should the drain hang."""
         self._app.state.draining = True
         self.should_exit = True
-        for acceptor in self._acceptors:
-            acceptor.stop()
         signal.setitimer(signal.ITIMER_REAL, self._drain_seconds + _CLOSE_UP_SECONDS)
 
     def _protocol(self) -> asyncio.Protocol:

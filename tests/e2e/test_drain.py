@@ -5,14 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 
 from app.listener import open_listener
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from tests.e2e.wire import BODY, RANK, read_answers, request
+from tests.e2e.wire import BODY, ORDINARY, RANK, read_answers, request
 from tests.processes import WAIT_SECONDS, environment, eventually
 from tests.small_model import NAME, SmallModel
 
@@ -35,26 +38,59 @@ def is_ready(address: tuple[str, int]) -> bool:
         return read_answers(one, 1)[0][0] == 200
 
 
+@contextmanager
+def running(model: SmallModel, counts: Path) -> Iterator[tuple[subprocess.Popen[bytes], tuple[str, int]]]:
+    """A worker that is ready, and its address."""
+    settings = environment(models=model.models, store=model.store_folder, drain_seconds=0.5)
+    with open_listener("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        command = [sys.executable, "-m", "app.api.worker", "--socket", str(listener.fileno())]
+        worker = subprocess.Popen(
+            [*command, "--parent", str(os.getpid())],
+            env=settings | {"PROMETHEUS_MULTIPROC_DIR": str(counts)},
+            pass_fds=[listener.fileno()],
+        )
+    with worker:
+        try:
+            eventually(lambda: is_ready(address), "readiness")
+            yield worker, address
+        finally:
+            worker.kill()  # where the test fails
+
+
+def asks_again_and_again(address: tuple[str, int], path: str) -> int:
+    """How many answers a client had on one connection until one said that it is the last; a reset is raised."""
+    with socket.create_connection(address, WAIT_SECONDS) as one:
+        for number in count(1):
+            one.sendall(request(path, BODY))
+            ((status, headers, _),) = read_answers(one, 1)
+            assert status == 200
+            if headers.get("connection") == "close":
+                assert one.recv(1) == b""
+                return number
+    raise AssertionError("the loop has no other end")
+
+
+def test_clients_that_send_as_the_service_ends_are_answered_and_told_so(
+    small_model: SmallModel, tmp_path: Path
+) -> None:
+    with running(small_model, tmp_path) as (worker, address), ThreadPoolExecutor(8) as clients:
+        asked = [clients.submit(asks_again_and_again, address, path) for path in (RANK, RANK + ORDINARY) * 4]
+        eventually(lambda: counted(tmp_path).get("ok", 0) > 0, "answers")
+        worker.send_signal(signal.SIGTERM)
+        assert all(one.result() > 1 for one in asked)
+        assert worker.wait(WAIT_SECONDS) == 0
+
+
 def test_what_is_answered_at_the_end_of_the_drain_is_read_and_counted(
     small_model: SmallModel, tmp_path: Path
 ) -> None:
     """The worker runs without its supervisor, which would remove what it counted."""
     folder = tmp_path / "counted"
     folder.mkdir()
-    settings = environment(models=small_model.models, store=small_model.store_folder, drain_seconds=0.5)
-    with open_listener("127.0.0.1", 0) as listener:
-        address = listener.getsockname()
-        command = [sys.executable, "-m", "app.api.worker", "--socket", str(listener.fileno())]
-        worker = subprocess.Popen(
-            [*command, "--parent", str(os.getpid())],
-            env=settings | {"PROMETHEUS_MULTIPROC_DIR": str(folder)},
-            pass_fds=[listener.fileno()],
-        )
     with ExitStack() as opened:
-        opened.enter_context(worker)
-        opened.callback(worker.kill)  # where the test fails
+        worker, address = opened.enter_context(running(small_model, folder))
         whole, half = (opened.enter_context(socket.create_connection(address, WAIT_SECONDS)) for _ in "12")
-        eventually(lambda: is_ready(address), "readiness")
         half.sendall(request(RANK, BODY)[:-1])
         whole.sendall(request(RANK, BODY))
         ((status, _, _),) = read_answers(whole, 1)
