@@ -15,6 +15,9 @@ _LEAST_ERROR, _MOST_ERROR = 0.5, 4.0
 _WORTH_LEARNING_SECONDS = 0.0005
 _TRY_AGAIN_SECONDS = 0.25
 """A graph that has not run for so long is tried whatever is predicted: else an error would never be corrected."""
+_TRY_AGAIN_RUNS = 8
+"""The same in times of what a request takes, where only predictions that were too low before say that it would be late:
+those of a storm must not outlast it, and tries in vain take a ninth of a worker's time at most."""
 _LEAST_MARGIN, _MOST_MARGIN = 1.1, 3.0
 _MARGIN_UP, _MARGIN_DOWN = 0.05, 0.00025
 """A wait counts for more than is predicted, as much as it takes that about one in two hundred answers is late: each of
@@ -58,8 +61,8 @@ class Admission:
         return batcher.lag_seconds + self._error * self._wait_margin * wait
 
     def seconds_alone(self, lane: Lane, rows: int) -> float:
-        """The same, if nothing were before it."""
-        return self._error * (lane.cost.seconds(rows) + self.request_seconds)
+        """Seconds until the answer if nothing were before it, and this worker did nothing else."""
+        return lane.cost.seconds(rows) + self.request_seconds
 
     def meets(self, lane: Lane, rows: int, deadline: float) -> bool:
         """Whether it should be ready in time, with something to spare."""
@@ -72,11 +75,10 @@ class Admission:
         left = deadline - now
         if left <= 0:
             raise DeadlineExceeded("the deadline passed before the request was encoded; nothing was computed")
-        if not (self._batcher.idle and now - lane.last_run >= _TRY_AGAIN_SECONDS):
-            alone = self.seconds_alone(lane, rows)
-            if alone > left:
-                raise DeadlineExceeded(f"{_told(alone, left)}; ask for fewer candidates or allow more time")
-            self.check_queue(lane, rows, deadline)
+        alone = self.seconds_alone(lane, rows)
+        if alone > left and not (self._batcher.idle and now - lane.last_run >= _TRY_AGAIN_SECONDS):
+            raise DeadlineExceeded(f"{_told(alone, left)}; ask for fewer candidates or allow more time")
+        self.check_queue(lane, rows, deadline)
         return self.seconds(lane, rows)
 
     def check_queue(self, lane: Lane, rows: int, deadline: float) -> None:
@@ -87,12 +89,18 @@ class Admission:
             if batcher.depth >= self._max_queue:
                 self._sheds_until = now + _SHEDS_SECONDS
                 raise Overloaded(f"{self._max_queue} requests are waiting already; try again later")
-        if batcher.idle or self.meets(lane, rows, deadline):
+        if self._fits_idle(lane, rows, deadline - now) if batcher.idle else self.meets(lane, rows, deadline):
             return
         self._sheds_until = now + _SHEDS_SECONDS
         self._others += 1
         predicted = batcher.lag_seconds + self.seconds(lane, rows, self._wait_margin)
         raise Overloaded(f"{_told(predicted, deadline - now)}; try again later")
+
+    def _fits_idle(self, lane: Lane, rows: int, left: float) -> bool:
+        """Whether it should be ready in time with nothing before it; else its graph is tried now and then."""
+        alone = self.seconds_alone(lane, rows)
+        rested = time.perf_counter() - lane.last_run
+        return self._error * alone <= left or rested >= min(_TRY_AGAIN_SECONDS, _TRY_AGAIN_RUNS * alone)
 
     def sheds(self, now: float) -> bool:
         """Whether a request was refused a moment ago because of others."""
