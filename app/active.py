@@ -1,6 +1,10 @@
 """Which versions of a model serve, by which policy, and what served before: `<store>/<model>/active.json`."""
 
+import errno
+import os
 import re
+import stat
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -94,6 +98,21 @@ class Active(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.history:
             raise Conflict("there is no earlier state to roll back to")
         return Active(self.revision + 1, self.history[-1], self.history[:-1])
+
+
+def read_active_file(path: Path) -> Active:
+    """What is in the place of `active.json`. Raises OSError, also for no plain file, and what `read_active` does.
+
+    To open a pipe, or to read from one, may never end.
+    """
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        return read_active(file.read(MAX_BYTES + 1))
+
+
+def _open_at_once(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK)
 
 
 def read_active(content: bytes) -> Active:

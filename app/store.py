@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from app.active import MAX_BYTES, Active, State, read_active
+from app.active import Active, State, read_active_file
 from app.artifact import (
     MANIFEST_FILE,
     UNREADABLE,
@@ -110,8 +110,7 @@ class ArtifactStore:
         """The model's active state; an empty one before anything was activated. Raises ActiveCorrupt."""
         path = self.root / model / ACTIVE_FILE
         try:
-            with path.open("rb") as file:
-                return read_active(file.read(MAX_BYTES + 1))
+            return read_active_file(path)
         except UNREADABLE as error:
             if isinstance(error, FileNotFoundError) and not path.is_symlink():
                 return Active()

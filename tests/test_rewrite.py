@@ -82,6 +82,19 @@ def test_a_link_that_leads_nowhere_is_damage_and_kept(store: ArtifactStore) -> N
     assert path.with_name(DAMAGED_FILE).is_symlink()
 
 
+def test_a_pipe_in_its_place_is_damage_that_blocks_nobody(store: ArtifactStore) -> None:
+    baseline = publish(store, a_manifest())
+    path = serve(store, baseline=baseline.version)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ActiveCorrupt, match="cannot be read: it is not a plain file"):
+        store.active("tiny")
+    assert [fault for _, fault in store.verify() if fault is not None]
+    assert rewrite_active(store, "tiny", None)[0].state.versions == {"baseline": baseline.version}
+    assert path.is_file()
+    assert path.with_name(DAMAGED_FILE).is_fifo()
+
+
 def test_a_file_of_another_user_is_moved_aside(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
     baseline = publish(store, a_manifest())
     path = serve(store, baseline=baseline.version)

@@ -11,6 +11,20 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Error(_Answer):
+    """What went wrong."""
+
+    code: str = Field(description="For programs; docs/api.md lists them.", examples=["unknown_model"])
+    message: str = Field(description="For people.", examples=["there is no model 'movies'"])
+    details: dict[str, Any] = Field(description="Small facts.", examples=[{"model": "movies"}])
+
+
+class ErrorAnswer(_Answer):
+    """The one form of every error."""
+
+    error: Error
+
+
 class Item(_Answer):
     """One ranked candidate."""
 

@@ -12,10 +12,12 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from app.errors import InvalidInput
+from app.errors import BadRequest, InvalidInput, ServiceError
 from app.model_card import explain
 
 LEFT = "the body: the client left before all of it had come"
+REFUSAL = "refusal"
+"""Where, on a request's state, the protocol says what it has told the client instead of reading on."""
 T = TypeVar("T", bound=msgspec.Struct)
 M = TypeVar("M", bound=BaseModel)
 _COMPONENTS = "#/components/schemas/{name}"
@@ -36,16 +38,22 @@ def decode(content: bytes | bytearray, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 async def read_body(request: Request) -> bytes:
-    """All of the body. Raises InvalidInput when the client leaves within it, BodyTooLarge."""
+    """All of the body. Raises InvalidInput when the client leaves within it, BadRequest, BodyTooLarge."""
     try:
         return await request.body()
     except ClientDisconnect as error:
         # Nobody reads this answer, but it is counted, and as the client's doing.
-        raise InvalidInput(LEFT) from error
+        raise _cut_short(request) from error
+
+
+def _cut_short(request: Request) -> ServiceError:
+    """Why no more of the body comes: what the protocol has told the client, unless that has left."""
+    refusal = getattr(request.state, REFUSAL, None)
+    return InvalidInput(LEFT) if refusal is None else BadRequest(refusal)
 
 
 def json_body(kind: type[M]) -> Any:
-    """A dependency that gives the body as a pydantic model. It raises InvalidInput, BodyTooLarge."""
+    """A dependency that gives the body as a pydantic model. It raises InvalidInput, BadRequest, BodyTooLarge."""
 
     async def read(request: Request) -> M:
         try:

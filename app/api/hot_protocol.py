@@ -17,7 +17,7 @@ from app.api.hot_cycle import HotCycle, head_of
 from app.api.known_heads import HOT_PATH, KnownHead, KnownHeads, Route
 from app.api.protocol import TOO_SLOW, BoundedProtocol
 from app.api.request_ids import RequestIds
-from app.errors import InvalidInput, NotReady, RequestTimeout
+from app.errors import InvalidInput, NotReady, RequestTimeout, ServiceError
 
 _CLOSE_ENOUGH_SECONDS = 0.001
 _BUSY = float("inf")
@@ -156,6 +156,15 @@ class HotProtocol(BoundedProtocol):
             cycle.refuse(RequestTimeout(TOO_SLOW))
         super().end_incomplete()
 
+    def tell(self, error: ServiceError) -> None:
+        """Answer with an error; a hot request that is still coming is the one that it answers, and counted so."""
+        cycle: object = self.cycle
+        if self.is_ending or not isinstance(cycle, HotCycle) or cycle.response_complete:
+            super().tell(error)
+            return
+        cycle.keep_alive = False
+        cycle.refuse(error)
+
     def eof_received(self) -> bool:  # type: ignore[override]  # which returns nothing, and so always closes
         """The client sends no more. One that waits for a large request, and reads, is still answered."""
         cycle: object = self.cycle
@@ -167,10 +176,10 @@ class HotProtocol(BoundedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, and with it the timer; a request that was still coming is counted."""
+        cycle: object = self.cycle
         super().connection_lost(exc)
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
-        cycle: object = self.cycle
         if isinstance(cycle, HotCycle) and cycle.more_body and not cycle.response_complete:
             self.hot.refuse(cycle.model, time.perf_counter(), InvalidInput(LEFT))
 

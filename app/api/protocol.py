@@ -9,6 +9,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.api.body import REFUSAL
 from app.api.lingering import LingeringProtocol
 from app.errors import RequestTimeout
 
@@ -16,7 +17,12 @@ TOO_SLOW = "the request did not come in time; send it in one go"
 MAX_HEAD_BYTES = 64 * 1024
 """Of a request's path and headers, and of what may come around its body without being any of it."""
 _LONG_HEAD = f"the request's path and headers are too long; they may take {MAX_HEAD_BYTES:,} bytes"
+_UNREADABLE = "what was sent is no HTTP/1 request"
 _LONG_FRAMING = f"what comes beside the request's body is too long; it may take {MAX_HEAD_BYTES:,} bytes"
+
+
+class _LongPathError(HttpParserError):
+    """The parser raises an error of its own with this one as its context."""
 
 
 class BoundedProtocol(LingeringProtocol):
@@ -44,12 +50,18 @@ class BoundedProtocol(LingeringProtocol):
         self._incomplete_since = time.monotonic()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has left: every request of its is told, where uvicorn tells the newest only."""
+        """The client has left: every request of its is told, where uvicorn tells the newest only, and none is kept.
+
+        A request knows its protocol. If that knew it for longer, both would wait with megabytes of body for a garbage
+        collection that goes through everything, which is rare.
+        """
         super().connection_lost(exc)
         for one in (self._answered, *(cycle for cycle, _ in self.pipeline)):
             if one is not None and not one.response_complete:
                 one.disconnected = True
                 one.message_event.set()
+        self.pipeline.clear()
+        self.cycle = self._answered = None  # type: ignore[assignment]  # as uvicorn begins
 
     def end_if_slow(self, now: float, seconds: float) -> None:
         """End the connection when its client has been sending a request, or not reading, for longer than this.
@@ -95,9 +107,8 @@ class BoundedProtocol(LingeringProtocol):
             self._parse(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             # The latter comes from CONNECT alone, whose request is the newest; and we are no proxy.
-            self._refuse_newest(
-                "what was sent is no HTTP/1 request", is_whole=isinstance(error, HttpParserUpgrade)
-            )
+            message = _LONG_HEAD if isinstance(error.__context__, _LongPathError) else _UNREADABLE
+            self._refuse_newest(message, is_whole=isinstance(error, HttpParserUpgrade))
             return
         if self._begun_now or self.is_ending:
             return
@@ -151,6 +162,13 @@ class BoundedProtocol(LingeringProtocol):
         self.server_state.total_requests += 1
         self.send_400_response(self._refusal)
 
+    def send_400_response(self, msg: str) -> None:
+        """Tell the client, and the route that waits for more of the request, which counts it."""
+        cycle: object = self.cycle
+        if isinstance(cycle, RequestResponseCycle):
+            cycle.scope["state"][REFUSAL] = msg
+        super().send_400_response(msg)
+
     def _refuse_newest(self, message: str, *, is_whole: bool = False) -> None:
         """Refuse the request that is coming, after the answers to those before it, and close the connection.
 
@@ -172,7 +190,12 @@ class BoundedProtocol(LingeringProtocol):
         self._incomplete_since = None
 
     def check_head(self) -> None:
-        """Raises HttpParserError for what the parser lets pass: RFC 9112, sections 3.2 (Host) and 6.1 (codings)."""
+        """Raises HttpParserError for what the parser lets pass: RFC 9112, sections 3.2 (Host) and 6.1 (codings).
+
+        And for a path, which may have come in one piece with the first byte, that no parser of URLs takes.
+        """
+        if len(self.url) >= MAX_HEAD_BYTES:
+            raise _LongPathError
         hosts = 0
         for name, value in self.headers:
             hosts += name == b"host"

@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import metadata
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app.api import activation, compress, health, jobs, metrics, models, page, rank
+from app.api.answers import ErrorAnswer
 from app.api.envelope import Envelope, add_error_handlers
 from app.api.hot import Hot
 from app.api.known_heads import KnownHeads
@@ -26,6 +28,11 @@ Ranks candidates for a user with compressed models, and shows what each variant 
 Every error has one form: `{"error": {"code", "message", "details"}}`.
 """
 
+# Where a route says nothing of other statuses, FastAPI describes a 422 in a form of its own.
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "default": {"model": ErrorAnswer, "description": "Every error has this form."}
+}
+
 
 def create_app(settings: Settings) -> FastAPI:
     """A worker's application. Nothing is loaded before it starts."""
@@ -35,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=metadata.version("slimrank"),
         description=_DESCRIPTION,
         lifespan=_life,
+        responses=_ERRORS,
         redirect_slashes=False,
     )
     app.state.draining = False

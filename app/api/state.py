@@ -27,6 +27,11 @@ class Service:
     def card(self, model: str) -> ModelCard:
         """The model's card. Raises UnknownModel; a name never becomes a path before it is known."""
         if model not in model_names(self.settings.models):
+            if model in self.registry.names():
+                raise UnknownModel(
+                    f"model {model!r} is served from the store alone: the models folder has no card of it",
+                    model=model,
+                )
             raise UnknownModel(
                 f"there is no model {model[:100]!r}; GET /v1/models lists them", model=model[:100]
             )

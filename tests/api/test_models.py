@@ -113,7 +113,7 @@ def test_a_model_without_a_card_is_shown_from_the_store(small: SmallModel) -> No
         assert (one.title, one.ready, one.variants) == ("", True, NAMES)
         assert own.post(f"{MODEL}/rank", json={"candidates": ["i1"]}).status_code == 200
         response = own.post(f"/admin/models/{NAME}/compress", json={}, headers=ADMIN)
-        refused(response, "unknown_model")
+        assert "the models folder has no card of it" in refused(response, "unknown_model")
 
 
 def test_a_card_that_breaks_under_way_is_told_and_ranking_goes_on(own: TestClient, small: SmallModel) -> None:

@@ -1,9 +1,13 @@
-"""Connections that rest between requests: they end, whatever came last, and keep nothing large."""
+"""Connections that rest between requests, or have ended: they end, whatever came last, and keep nothing large."""
 
 import asyncio
+import gc
 import json
 import socket
-from collections.abc import Callable
+import tracemalloc
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,43 +17,49 @@ from app.api.hot_protocol import HotProtocol
 from app.api.large import LARGE_BYTES
 from app.api.service import create_app
 from app.listener import open_listener
+from uvicorn.server import ServerState
 
 from tests.api.checks import RANK
 from tests.processes import WAIT_SECONDS
 from tests.small_model import SmallModel
 
 BODY = json.dumps({"candidates": ["i1", "i2"]}).encode()
+LARGE = BODY.ljust(3_000_000)
 
 
 def request(body: bytes = BODY) -> bytes:
     return f"POST {RANK} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def served(small: SmallModel, ask: Callable[[socket.socket], Any], rest_seconds: int) -> list[HotProtocol]:
-    """Let a client ask a real server, whose connections may rest for so long; gives those that are left."""
-    settings = small.settings(poll_seconds=3600.0)
-
-    async def main() -> list[HotProtocol]:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(settings),
-                http=HotProtocol,
-                ws="none",
-                log_config=None,
-                timeout_keep_alive=rest_seconds,
-            )
+@asynccontextmanager
+async def serving(small: SmallModel, rest_seconds: int = 60) -> AsyncIterator[tuple[ServerState, Any]]:
+    """A real server, whose connections may rest for so long: what it knows of them, and its address."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(small.settings(poll_seconds=3600.0)),
+            http=HotProtocol,
+            ws="none",
+            log_config=None,
+            timeout_keep_alive=rest_seconds,
         )
-        with open_listener("127.0.0.1", 0) as listener:
-            address = listener.getsockname()
-            serving = asyncio.create_task(server.serve([listener]))
-            try:
-                with await asyncio.to_thread(socket.create_connection, address, WAIT_SECONDS) as client:
-                    await asyncio.to_thread(ask, client)
-                    left = list(server.server_state.connections)
-            finally:
-                server.should_exit = True
-                await serving
-        return left  # type: ignore[return-value]  # it made no others
+    )
+    with open_listener("127.0.0.1", 0) as listener:
+        running = asyncio.create_task(server.serve([listener]))
+        try:
+            yield server.server_state, listener.getsockname()
+        finally:
+            server.should_exit = True
+            await running
+
+
+def served(small: SmallModel, ask: Callable[[socket.socket], Any], rest_seconds: int) -> list[int]:
+    """Let a client ask; gives how many bytes of body each connection keeps that is left."""
+
+    async def main() -> list[int]:
+        async with serving(small, rest_seconds) as (state, address):
+            with await asyncio.to_thread(socket.create_connection, address, WAIT_SECONDS) as client:
+                await asyncio.to_thread(ask, client)
+                return [len(one.cycle.body) for one in state.connections]  # type: ignore[union-attr]
 
     return uvloop.run(main())
 
@@ -72,5 +82,57 @@ def test_a_connection_that_rests_does_not_keep_the_body_of_its_last_request(smal
         client.sendall(request(BODY.ljust(LARGE_BYTES)))
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
 
-    (left,) = served(small, ask, rest_seconds=60)
-    assert len(left.cycle.body) == 0
+    assert served(small, ask, rest_seconds=60) == [0]
+
+
+BY_LENGTH = [f"Content-Length: {len(LARGE)}\r\n\r\n".encode(), LARGE]
+IN_CHUNKS = [b"Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n" % len(LARGE), LARGE]
+
+
+@pytest.mark.parametrize("way", ["", "?ordinary"])
+@pytest.mark.parametrize("rest", [BY_LENGTH, IN_CHUNKS], ids=["by length", "in chunks"])
+@pytest.mark.parametrize("cut", [0, 1], ids=["whole", "cut"])
+def test_nothing_of_a_client_that_left_waits_for_a_garbage_collection(
+    small: SmallModel, way: str, rest: list[bytes], cut: int
+) -> None:
+    ask = f"POST {RANK}{way} HTTP/1.1\r\nHost: x\r\n".encode() + b"".join(rest)
+    protocols, kept = left_of(small, ask[: len(ask) - cut])
+    assert protocols == []
+    assert kept < len(LARGE) / 2
+
+
+def test_nothing_of_a_client_that_left_with_requests_in_line_waits_for_one(small: SmallModel) -> None:
+    ask = request(b"{}").replace(b"/rank", b"/rank?ordinary") * 5
+    protocols, kept = left_of(small, ask + ask[:-1])
+    assert protocols == []
+    assert kept < len(LARGE) / 2
+
+
+def left_of(small: SmallModel, ask: bytes) -> tuple[list[Any], int]:
+    """Its protocol, if that is left, and the bytes that are, once a client has sent this and gone."""
+
+    async def main() -> tuple[list[Any], int]:
+        async with serving(small) as (state, address):
+            gc.collect()
+            gc.disable()
+            tracemalloc.start()
+            with await asyncio.to_thread(socket.create_connection, address, WAIT_SECONDS) as client:
+                await until(lambda: state.connections)
+                known = [weakref.ref(one) for one in state.connections]
+                before, _ = tracemalloc.get_traced_memory()
+                await asyncio.to_thread(client.sendall, ask)
+            await until(lambda: not (state.connections or state.tasks))
+            await asyncio.sleep(0)
+            after, _ = tracemalloc.get_traced_memory()
+            return [one() for one in known if one() is not None], after - before
+
+    try:
+        return uvloop.run(main())
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+
+async def until(check: Callable[[], Any]) -> None:
+    while not check():  # noqa: ASYNC110  (an event would have to be in the code)
+        await asyncio.sleep(0.001)

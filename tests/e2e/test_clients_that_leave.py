@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.e2e.running import running
-from tests.e2e.wire import BODY, ORDINARY, RANK, RECOMMEND, connect, request
+from tests.e2e.wire import BODY, ORDINARY, RANK, RECOMMEND, connect, read_answers, request
 from tests.processes import Service, eventually
 from tests.small_model import SmallModel
 
@@ -93,6 +93,24 @@ def test_a_body_that_is_too_large_is_counted_on_either_way(served: Service, clie
             one.sendall(head)
             assert b" 413 " in one.recv(65536)
         eventually(lambda before=before: counted(client, "body_too_large") == before + 1, "it is counted")
+
+
+@pytest.mark.parametrize("path", [RANK, RANK + ORDINARY])
+def test_what_is_no_chunk_is_counted_as_it_is_told_on_either_way(
+    served: Service, client: httpx2.Client, path: str
+) -> None:
+    def counts() -> tuple[float, float]:
+        return counted(client, "bad_request"), counted(client, "invalid_input")
+
+    before = counts()
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with connect(served) as one:
+        one.sendall(head + b"zz\r\n")
+        ((status, headers, content),) = read_answers(one, 1)
+        assert (status, headers["connection"], content["error"]["code"]) == (400, "close", "bad_request")
+        assert one.recv(1) == b""
+    eventually(lambda: counts() != before, "it is counted")
+    assert counts() == (before[0] + 1, before[1])
 
 
 @pytest.mark.parametrize("path", [RANK, RANK + ORDINARY])

@@ -53,6 +53,12 @@ def test_a_head_without_an_end_is_not_read_for_ever(served: Service, start: byte
     assert "path and headers are too long" in (served.folder / "log").read_text()
 
 
+def test_a_path_that_is_too_long_is_told_so_though_it_came_in_one_piece(served: Service) -> None:
+    answer = answer_to(served, iter([b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"]))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"path and headers are too long" in answer
+
+
 @pytest.mark.parametrize("path", ["/v1/models/clicks/rank", "/v1/models/clicks/rank?ordinary", "/admin/jobs"])
 @pytest.mark.parametrize(
     "part", [b"X: %b\r\n" % CHUNK, b"X:1\r\n" * 13_000, CHUNK], ids=["long", "many", "one"]
