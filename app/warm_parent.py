@@ -14,7 +14,7 @@ from typing import Protocol
 from app.lifeline import ChildStarter, adopting_orphans
 
 _LONGEST_REPORT_BYTES = 256
-_NOT_HERE = {errno.ENOSYS, errno.EPERM}
+_NOT_HERE = {errno.ENOSYS, errno.EPERM, errno.ENODEV}
 """What kernels say of a call that they do not have, and sandboxes of one that they forbid."""
 _LOG = logging.getLogger("slimrank")
 

@@ -52,6 +52,8 @@ class TailPlan:
     deadlines_ms: tuple[float, ...] = (25.0, 10.0)
     """That the ladder is told. The bar is about the last one, which fp32 alone is told as well."""
     mix: Mix = MIX
+    connections: int = 128
+    """Open, and answered once, before the first request: to open one is work too."""
     pause_seconds: float = 1.0
     calibration_seconds: float = 4.0
 
@@ -60,6 +62,11 @@ class TailPlan:
         """All that take turns; the last one is judged."""
         ladder = [Form(AUTO, deadline) for deadline in self.deadlines_ms]
         return (Form(BASELINE), Form(BASELINE, self.deadlines_ms[-1]), *ladder)
+
+    def load(self, capacity: float) -> Load:
+        """What every form is sent in a round with that capacity of fp32."""
+        rates = ((self.share * capacity, self.seconds),)
+        return Load("tail", rates=rates, connections=self.connections, mix=self.mix, proven=True)
 
 
 def measure_tail(prepared: Prepared, plan: TailPlan, cores: Cores) -> dict[str, Any]:
@@ -72,7 +79,7 @@ def measure_tail(prepared: Prepared, plan: TailPlan, cores: Cores) -> dict[str, 
         fp32 = replace(running, server=asking(running.server, BASELINE))
         for number in range(plan.rounds):
             capacity = capacity_of(fp32, plan.mix, material, plan.calibration_seconds)
-            load = Load("tail", rates=((plan.share * capacity, plan.seconds),), mix=plan.mix)
+            load = plan.load(capacity)
             _CONSOLE.print(f"round {number + 1} of {plan.rounds}, capacity {capacity:.0f}/s")
             ideal.append(_ideal(load, material, number, capacity))
             # Who comes first changes with the round, so that a drift of the machine falls on all.

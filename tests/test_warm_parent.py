@@ -207,7 +207,11 @@ def test_a_worker_for_which_there_is_no_descriptor_is_not_left_behind() -> None:
 def test_a_kernel_that_does_not_tell_of_the_end_of_forks_gets_workers_that_start_on_their_own(
     tmp_path: Path,
 ) -> None:
-    command = (sys.executable, str(PROGRAMS / "without_pidfd.py"), *SMALL_SERVICE)
+    without = (sys.executable, str(PROGRAMS / "without_pidfd.py"))
+    tried = subprocess.run([*without, sys.executable, "-c", ""], capture_output=True, text=True, check=False)
+    if "takes no filter" in tried.stderr:
+        pytest.skip("this kernel, or a sandbox around it, takes no filter of system calls")
+    command = (*without, *SMALL_SERVICE)
     with service(tmp_path, wait=False, command=command, workers=2) as running:
         eventually(lambda: len(running.workers()) == 2, "two workers")
         assert running.warm_parent() is None

@@ -13,6 +13,7 @@ from typing import Protocol
 
 _RETRY_SECONDS = 1.0  # as asyncio's own servers wait
 _MOST_IN_A_TURN = 16  # what others wait for meanwhile is a millisecond or two
+_MOST_AT_THE_END = 4096  # more than can wait at once: clients that come faster must not hold up the end
 _YIELD_SECONDS = 0.001  # the least that the event loop's timers know; an idle worker wakes in a tenth of it
 # Errors of the one connection, which is gone with them: see "Error handling" in accept(2).
 _OF_THE_CONNECTION = {
@@ -58,17 +59,29 @@ class Acceptor:
         self._rest: asyncio.TimerHandle | None = None
         self._stopped = False
         self._accepts = True  # as far as the others know
+        self._withdrawn = False
         listener.setblocking(False)
         self._tell()
         self._loop.add_reader(listener, self._on_waiting)
 
+    def withdraw(self) -> None:
+        """Go on, but let the others take what they can. A signal may call this."""
+        self._withdrawn = True
+        self._withdraw()
+
     def stop(self) -> None:
-        """Accept no more, from this very moment: what waits is for the other workers. A signal may call this."""
+        """Accept no more, from this very moment: what waits is for the other workers."""
         self._stopped = True
         self._withdraw()
 
     def close(self) -> None:
-        """Accept no more; to be called in the event loop, before the listener is closed."""
+        """Accept no more; to be called in the event loop, before the listener is closed.
+
+        What waits is taken: if no other worker has the listener, the kernel would reset it.
+        """
+        for _ in range(_MOST_AT_THE_END):
+            if self._stopped or not self._take():
+                break
         self.stop()
         self._pause()
 
@@ -142,7 +155,7 @@ class Acceptor:
         self._rest = None
         if self._stopped:
             return
-        self._accepts = True
+        self._accepts = not self._withdrawn
         self._loop.add_reader(self._listener, self._on_waiting)
         self._tell()
         self._take()

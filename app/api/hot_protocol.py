@@ -74,9 +74,11 @@ class HotProtocol(BoundedProtocol):
             elif name == b"x-request-id" and given is None:  # the first one is meant, as on the ordinary way
                 given = value.decode("latin-1")
         request_id = given if given and REQUEST_ID.fullmatch(given) else ""
-        keeps_alive = self.parser.should_keep_alive() and not self.service_ends
-        cycle = HotCycle(self, model.decode(), _ROUTES[route], request_id, keeps_alive=keeps_alive)
+        cycle = HotCycle(
+            self, model.decode(), _ROUTES[route], request_id, keeps_alive=self.parser.should_keep_alive()
+        )
         self.cycle = cast(Any, cycle)
+        self.end_with_newest()
         if announces_more(length.decode("latin-1"), self._max_body_bytes):
             cycle.refuse_large(self._max_body_bytes)
 

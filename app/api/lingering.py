@@ -6,7 +6,7 @@ and thrown away, for a while: RFC 9112, section 9.6.
 """
 
 import asyncio
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -25,7 +25,8 @@ class LingeringProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._thrown_away_bytes: int | None = None  # None: the connection goes on
         self._end_of_linger: asyncio.TimerHandle | None = None
-        self.service_ends = False  # then the next answer is the last one on this connection
+        self.service_ends = False  # then the answer to the newest request is the last one on this connection
+        self._last: _Cycle | None = None
 
     @property
     def is_ending(self) -> bool:
@@ -49,6 +50,11 @@ class LingeringProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self.transport.write_eof()
         seconds = _LINGER_AT_THE_END_SECONDS if self.service_ends else LINGER_SECONDS
+        self._linger_for(seconds)
+
+    def _linger_for(self, seconds: float) -> None:
+        if self._end_of_linger is not None:
+            self._end_of_linger.cancel()
         self._end_of_linger = self.loop.call_later(seconds, self.transport.close)
 
     def throws_away(self, data: bytes) -> bool:
@@ -75,6 +81,11 @@ class LingeringProtocol(HttpToolsProtocol):
         """Tell the client that what it sent is no HTTP that this service reads."""
         self.tell(BadRequest(msg))
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """A client is there, and may be just before the end."""
+        super().connection_made(transport)
+        self.service_ends = getattr(getattr(self.config.app, "state", None), "draining", False)
+
     def on_headers_complete(self) -> None:
         """The head of a request is there; its cycle closes the connection, if it must, as all of this does."""
         if self.is_ending:
@@ -83,7 +94,7 @@ class LingeringProtocol(HttpToolsProtocol):
         cycle: object = self.cycle
         if isinstance(cycle, RequestResponseCycle):
             cycle.transport = cast(asyncio.Transport, _Gentle(self))
-            cycle.keep_alive = cycle.keep_alive and not self.service_ends
+        self.end_with_newest()
 
     def on_response_complete(self) -> None:
         """An answer is written. Where that ends the connection, no other request on it is begun."""
@@ -93,11 +104,21 @@ class LingeringProtocol(HttpToolsProtocol):
             self.server_state.total_requests += 1
 
     def farewell(self) -> None:
-        """The service is going to end: let the next answer, or the last that is owed, tell the client so."""
+        """The service is going to end: let the last answer that is owed, or the next one, tell the client so."""
         self.service_ends = True
-        cycle = self.pipeline[0][0] if self.pipeline else self.cycle
-        if cycle is not None and not cycle.response_complete:
-            cycle.keep_alive = False
+        self.end_with_newest()
+
+    def end_with_newest(self) -> None:
+        """Where the service ends, let the newest request be the last one; those before it are answered first."""
+        before, newest = self._last, cast("_Cycle | None", self.cycle)
+        if not self.service_ends or newest is None or newest is before:
+            return
+        if before is not None and not _has_begun(before):
+            before.keep_alive = True
+        self._last = None
+        if newest.keep_alive and not _has_begun(newest):
+            newest.keep_alive = False
+            self._last = newest
 
     def shutdown(self) -> None:
         """The service ends."""
@@ -105,13 +126,26 @@ class LingeringProtocol(HttpToolsProtocol):
         if self._thrown_away_bytes is None:
             super().shutdown()
         else:
-            self.transport.close()
+            self._linger_for(_LINGER_AT_THE_END_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended."""
         super().connection_lost(exc)
+        self._last = None
         if self._end_of_linger is not None:
             self._end_of_linger.cancel()
+
+
+class _Cycle(Protocol):
+    """A request and its answer, on either way."""
+
+    keep_alive: bool
+    response_complete: bool
+
+
+def _has_begun(cycle: _Cycle) -> bool:
+    """Whether its answer is on its way, and with it what was told of the connection."""
+    return cycle.response_complete or getattr(cycle, "response_started", False)
 
 
 class _Gentle:

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import gc
 import logging
-import math
 import os
 import signal
 import socket
@@ -34,7 +33,7 @@ _KEEP_ALIVE_SECONDS = 65
 _CLOSE_UP_SECONDS = 2
 # Clients that are about to send when the drain begins: each has an answer that says `Connection: close`.
 _FAREWELL_SECONDS = 0.25
-_FAREWELL_STEP_SECONDS = 0.01
+_LAST_FAREWELL_SECONDS = 0.1
 _TICKS_A_SECOND = 10
 # A thread that loads a version or scores for a shadow may hold Python for so long while requests wait. The default is
 # 5 ms, longer than most of them take; while only one thread has work nothing is switched.
@@ -97,7 +96,6 @@ class Server(uvicorn.Server):
                 log_level="warning",
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
             )
         )
         self._app = app
@@ -106,6 +104,7 @@ class Server(uvicorn.Server):
         self._shares_listener = settings.workers > 1
         self._place = place
         self._acceptors: list[Acceptor] = []
+        self._drain_until: float | None = None
 
     def _flush_metrics(self) -> None:
         service = getattr(self._app.state, "service", None)  # another application has none
@@ -144,15 +143,15 @@ class Server(uvicorn.Server):
         To close a connection on which a request has come that nobody has read would reset it, as would a listening
         socket with what waits in it. So for a moment everything goes on, with the last answer for each connection.
         """
-        await self._say_farewell(min(_FAREWELL_SECONDS, self._drain_seconds))
-        for server in self.servers:
-            server.close()
-        for acceptor in self._acceptors:
-            acceptor.close()
-            await acceptor.wait_closed()
-        for one in sockets or []:
-            one.close()
-        await self._say_farewell(_FAREWELL_STEP_SECONDS)  # to those that were accepted last
+        until = self._drain_until or time.monotonic() + self._drain_seconds
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, BoundedProtocol):
+                connection.farewell()
+        await asyncio.sleep(min(_FAREWELL_SECONDS, self._drain_seconds / 2))
+        await self._stop_accepting(sockets or [])
+        # For the first request of those that were accepted last.
+        await asyncio.sleep(min(_LAST_FAREWELL_SECONDS, self._drain_seconds / 4))
+        self.config.timeout_graceful_shutdown = max(0.0, until - time.monotonic())  # type: ignore[assignment]
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):
             if isinstance(connection, HotProtocol):
@@ -160,16 +159,18 @@ class Server(uvicorn.Server):
         self._flush_metrics()  # the application has ended, and would not hand over what was counted since
         await asyncio.sleep(0)  # what was written leaves
 
-    async def _say_farewell(self, seconds: float) -> None:
-        """Let every connection, new ones too, end with its next answer."""
-        until = time.monotonic() + seconds
-        while True:
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, BoundedProtocol):
-                    connection.farewell()
-            if self.force_exit or time.monotonic() >= until:
-                return
-            await asyncio.sleep(_FAREWELL_STEP_SECONDS)
+    async def _stop_accepting(self, sockets: list[socket.socket]) -> None:
+        for server in self.servers:
+            server.close()
+        held = self.server_state.connections
+        # One worker alone has none, and takes what still waits by some that are made for it.
+        acceptors = self._acceptors or [Acceptor(one, self._protocol, held) for one in sockets]
+        for acceptor in acceptors:
+            acceptor.close()
+        for one in sockets:
+            one.close()
+        for acceptor in acceptors:
+            await acceptor.wait_closed()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -181,6 +182,9 @@ class Server(uvicorn.Server):
         """Begin to drain. `app.state.draining` tells readiness; the alarm ends this process should the drain hang."""
         self._app.state.draining = True
         self.should_exit = True
+        self._drain_until = time.monotonic() + self._drain_seconds
+        for acceptor in self._acceptors:
+            acceptor.withdraw()
         signal.setitimer(signal.ITIMER_REAL, self._drain_seconds + _CLOSE_UP_SECONDS)
 
     def _protocol(self) -> asyncio.Protocol:

@@ -17,7 +17,8 @@ _TRY_AGAIN_SECONDS = 0.25
 """A graph that has not run for so long is tried whatever is predicted: else an error would never be corrected."""
 _TRY_AGAIN_RUNS = 8
 """The same in times of what a request takes, where only predictions that were too low before say that it would be late:
-those of a storm must not outlast it, and tries in vain take a ninth of a worker's time at most."""
+those of a storm must not outlast it. Tries in vain take a ninth of an idle worker's time, a third where they take four
+times as long as they should."""
 _LEAST_MARGIN, _MOST_MARGIN = 1.1, 3.0
 _MARGIN_UP, _MARGIN_DOWN = 0.05, 0.00025
 """A wait counts for more than is predicted, as much as it takes that about one in two hundred answers is late: each of

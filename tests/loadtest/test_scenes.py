@@ -88,7 +88,9 @@ def test_every_form_is_overloaded_and_its_answers_are_reckoned(prepared: Prepare
 
 
 def test_every_form_has_the_same_arrivals_and_only_the_ladder_is_judged(prepared: Prepared) -> None:
-    plan = TailPlan(rounds=2, seconds=0.5, mix=MIX, pause_seconds=0.1, calibration_seconds=0.3)
+    plan = TailPlan(
+        rounds=2, seconds=0.5, mix=MIX, connections=16, pause_seconds=0.1, calibration_seconds=0.3
+    )
     result = measure_tail(prepared, plan, Cores())
     names = ["fp32 only", "fp32 only, told 10 ms", "ladder, told 25 ms", "ladder, told 10 ms"]
     assert [one["form"] for one in result["turns"]] == [*names, *names[1:], names[0]]

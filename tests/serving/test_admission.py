@@ -105,16 +105,16 @@ def test_a_graph_that_has_rested_is_tried_again_whatever_is_predicted(executor: 
 def test_errors_of_a_storm_do_not_outlast_it(executor: ThreadPoolExecutor) -> None:
     """Where a request takes less than is left, but for them, its graph need not rest for long to be tried."""
     one = Scene(executor)
-    one.lane = Lane(Adding(), frozenset({"base"}), RunCost([(1, 0.001), (100, 0.001), (1000, 0.001)]), 10)
+    one.lane = Lane(Adding(), frozenset({"base"}), RunCost([(1, 0.02), (100, 0.02), (1000, 0.02)]), 10)
     for _ in range(200):
         one.admission.note(one.admission.seconds(one.lane, 1), 1.0)
     one.lane.last_run = time.perf_counter()
     with pytest.raises(Overloaded):
-        one.check(1, 0.003)
-    one.lane.last_run = time.perf_counter() - 0.02
-    one.check(1, 0.003)
+        one.check(1, 0.06)
+    one.lane.last_run = time.perf_counter() - 0.2
+    one.check(1, 0.06)
     with pytest.raises(DeadlineExceeded):
-        one.check(1, 0.0005)
+        one.check(1, 0.01)
 
 
 def test_predictions_that_were_too_low_are_corrected(executor: ThreadPoolExecutor) -> None:
