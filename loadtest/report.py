@@ -37,6 +37,7 @@ SECTIONS: dict[str, tuple[Callable[[Result], str], Callable[[Result], list[str]]
     "shadow": (shadow_table, _no_plots),
     "memory": (memory_table, _no_plots),
     "soak": (ours_table, resident_plots),
+    "short-soak": (ours_table, resident_plots),
     "variants": (demo_variants_table, _no_plots),
     "tables": (tables_table, _no_plots),
     "long-tail": (long_tail_table, _no_plots),
