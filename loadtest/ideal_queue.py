@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from loadtest.measure import Load, Material, plan_of
 from loadtest.samples import percentiles_ms
 from loadtest.service import Mix
 
@@ -22,6 +23,14 @@ def ideal_latency_ms(at_seconds: np.ndarray, service_seconds: np.ndarray) -> dic
     for number, gap in enumerate(np.diff(at_seconds)):
         waits[number + 1] = max(0.0, waits[number] + service_seconds[number] - gap)
     return percentiles_ms((waits + service_seconds) * 1e3)
+
+
+def ideal_of(load: Load, material: Material, seed: int, capacities: Mapping[Mix, float]) -> dict[str, float]:
+    """The same for the very requests that `run` sends of an open loop with that seed."""
+    plan = plan_of(load, material, seed)
+    assert plan.at_seconds is not None
+    rows = np.array([len(material.asks[ask].candidates) for ask in plan.order])
+    return ideal_latency_ms(plan.at_seconds, service_seconds(rows, load.mix, capacities))
 
 
 def service_seconds(rows: np.ndarray, mix: Mix, capacities: Mapping[Mix, float]) -> np.ndarray:

@@ -14,8 +14,8 @@ from loadtest.alongside import share_within
 from loadtest.asks import Ask
 from loadtest.bars import failures_of
 from loadtest.compare import material_of
-from loadtest.ideal_queue import ideal_latency_ms, service_seconds
-from loadtest.measure import Load, Material, as_json, plan_of, run
+from loadtest.ideal_queue import ideal_of
+from loadtest.measure import Load, Material, as_json, run
 from loadtest.peers.ours import SERVER
 from loadtest.peers.ranker import Ranker
 from loadtest.prepare import Prepared
@@ -125,10 +125,7 @@ def _ideal(scenario: Scenario, capacities: Mapping[Mix, float], material: Materi
     """Latencies of the same requests in a queue without a flaw; none where more is asked than can be done."""
     if any(share >= 1 for share, _ in scenario.shares):
         return {}
-    plan = plan_of(scenario.load(capacities[scenario.mix]), material, _SEED)
-    assert plan.at_seconds is not None
-    rows = np.array([len(material.asks[ask].candidates) for ask in plan.order])
-    return ideal_latency_ms(plan.at_seconds, service_seconds(rows, scenario.mix, capacities))
+    return ideal_of(scenario.load(capacities[scenario.mix]), material, _SEED, capacities)
 
 
 def _probe(running: Running, ask: Ask) -> float:

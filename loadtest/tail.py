@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from loadtest.bars import TAIL_FAILURES, TAIL_IN_TIME, TAIL_LADDER, failures_of, ratio
-from loadtest.ideal_queue import ideal_latency_ms, service_seconds
-from loadtest.measure import Load, Material, plan_of, run
+from loadtest.ideal_queue import ideal_of
+from loadtest.measure import Load, run
 from loadtest.overload import AUTO, BASELINE, reckon
 from loadtest.overload_bars import REJECTIONS
 from loadtest.peers.ours import asking
@@ -81,7 +80,7 @@ def measure_tail(prepared: Prepared, plan: TailPlan, cores: Cores) -> dict[str, 
             capacity = capacity_of(fp32, plan.mix, material, plan.calibration_seconds)
             load = plan.load(capacity)
             _CONSOLE.print(f"round {number + 1} of {plan.rounds}, capacity {capacity:.0f}/s")
-            ideal.append(_ideal(load, material, number, capacity))
+            ideal.append(ideal_of(load, material, number, {plan.mix: capacity}))
             # Who comes first changes with the round, so that a drift of the machine falls on all.
             shift = number % len(plan.forms)
             for form in plan.forms[shift:] + plan.forms[:shift]:
@@ -120,11 +119,3 @@ def _judged(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _asked(running: Running, form: Form) -> Running:
     return replace(running, server=asking(running.server, form.variant, form.deadline_ms))
-
-
-def _ideal(load: Load, material: Material, seed: int, capacity: float) -> dict[str, float]:
-    """Latencies of the same arrivals in a queue without a flaw, where all of a request's time goes with its rows."""
-    plan = plan_of(load, material, seed)
-    assert plan.at_seconds is not None
-    rows = np.array([len(material.asks[ask].candidates) for ask in plan.order])
-    return ideal_latency_ms(plan.at_seconds, service_seconds(rows, load.mix, {load.mix: capacity}))

@@ -156,19 +156,24 @@ def test_a_forked_worker_that_cannot_start_ends_the_service_and_says_why(tmp_pat
     assert "error: the small worker was told to refuse" in running.log()
 
 
+def workers_started_on_their_own(running: Service) -> None:
+    """Two of them serve, one that dies has a successor, and all end."""
+    eventually(lambda: len(running.workers()) == 2, "two workers")
+    assert running.warm_parent() is None
+    first, second = running.workers()
+    answers_from(running, first)
+    kill(first)
+    eventually(lambda: len(running.workers()) == 2, "the next worker")
+    assert second in running.workers()
+    running.signal(signal.SIGTERM)
+    assert running.exit_code() == 0
+    running.leaves_nobody()
+
+
 def test_a_process_with_threads_is_not_forked_and_workers_start_on_their_own(tmp_path: Path) -> None:
     (tmp_path / "threads").touch()
     with service(tmp_path, workers=2) as running:
-        eventually(lambda: len(running.workers()) == 2, "two workers")
-        assert running.warm_parent() is None
-        first, second = running.workers()
-        answers_from(running, first)
-        kill(first)
-        eventually(lambda: len(running.workers()) == 2, "the next worker")
-        assert second in running.workers()
-        running.signal(signal.SIGTERM)
-        assert running.exit_code() == 0
-        running.leaves_nobody()
+        workers_started_on_their_own(running)
     assert running.log().count("2 threads run in the warm parent: each worker starts on its own") == 1
 
 
@@ -213,14 +218,5 @@ def test_a_kernel_that_does_not_tell_of_the_end_of_forks_gets_workers_that_start
         pytest.skip("this kernel, or a sandbox around it, takes no filter of system calls")
     command = (*without, *SMALL_SERVICE)
     with service(tmp_path, wait=False, command=command, workers=2) as running:
-        eventually(lambda: len(running.workers()) == 2, "two workers")
-        assert running.warm_parent() is None
-        first, second = running.workers()
-        answers_from(running, first)
-        kill(first)
-        eventually(lambda: len(running.workers()) == 2, "the next worker")
-        assert second in running.workers()
-        running.signal(signal.SIGTERM)
-        assert running.exit_code() == 0
-        running.leaves_nobody()
+        workers_started_on_their_own(running)
     assert running.log().count("each worker starts on its own") == 1
