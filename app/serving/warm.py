@@ -1,11 +1,11 @@
 """How a version is made ready: its graph is loaded whole or in parts, whichever is faster, and timed at several sizes.
 
 What onnxruntime allocates and picks at a first run must not fall on a request. Where the variant has served already,
-the sizes of its last runs are run, and one row and the number that is best run together (eight at least) are timed, and
-nothing else: the machine is busy with requests then, and what is best was found in peace.
+the sizes of its last runs are run, and little is timed, for the machine is busy with requests then: one row, and the
+number that is best run together, or more where those take hardly longer than the one. What is best was found in peace.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from app.settings import Settings
 
 _COMPARED_ROWS = (1, 128)
 _COMPARISONS = 9
+_TELLING = 2.0
+"""How many times as long as one row a run must take to tell what a row costs: less may be chance."""
 
 
 def warm_lane(folder: Path, reader: FeatureReader, settings: Settings, before: Lane | None) -> Lane:
@@ -34,14 +36,22 @@ def warm_lane(folder: Path, reader: FeatureReader, settings: Settings, before: L
         _run(scoring, reader, rows)
 
     if before is not None and before.recent_rows:
-        # Two sizes at least: one alone would say that rows cost nothing.
-        ends = {1, max(before.run_rows, SIZES[1])}
-        for rows in set(before.recent_rows) - ends:
+        for rows in set(before.recent_rows):
             run(rows)
-        timings = time_runs(run, sorted(ends), repeats=2)
-        return Lane(scoring, request_features, RunCost(timings), before.run_rows)
+        return Lane(scoring, request_features, RunCost(_brief_timings(run, before.run_rows)), before.run_rows)
     timings = time_runs(run)
     return Lane(scoring, request_features, RunCost(timings), best_run_rows(timings, settings.max_batch_rows))
+
+
+def _brief_timings(run: Callable[[int], object], run_rows: int) -> list[tuple[int, float]]:
+    """One row, and then sizes from `run_rows` up, until one tells what a row costs or there is no larger one."""
+    timings = time_runs(run, (1, max(run_rows, SIZES[1])), repeats=2)
+    for rows in SIZES:
+        if timings[-1][1] >= _TELLING * timings[0][1]:
+            break
+        if rows > timings[-1][0]:
+            timings += time_runs(run, (rows,), repeats=2)
+    return timings
 
 
 def _scoring(folder: Path, reader: FeatureReader, settings: Settings, before: Lane | None) -> Scoring:
