@@ -24,11 +24,14 @@ _MARGIN_UP, _MARGIN_DOWN = 0.05, 0.00025
 """A wait counts for more than is predicted, as much as it takes that about one in two hundred answers is late: each of
 those widens the margin by what the others narrow it. (A mean alone would be exceeded half of the time.)"""
 _SHEDS_SECONDS = 0.1
-_LOOKED_AT_FOR_EACH = 16
+_LOOK_FOR_GONE_SECONDS = 0.02
+"""To look through the whole queue for each refusal would be most of the work of an overload."""
 _ANSWERS_A_LOOK = 64
 _FEW_OTHERS = 8
 _BUSY_STEP = 0.25
 _MOST_BESIDE = 4.0
+_OUTLIER = 4.0
+"""What took more times as long as usual was interrupted: it counts as slow, and no more."""
 
 
 class Admission:
@@ -39,7 +42,7 @@ class Admission:
         self._max_queue = max_queue
         self._error = 1.0
         self._sheds_until = float("-inf")
-        self._refused = 0
+        self._looked_for_gone_at = float("-inf")
         self._wait_margin = 1.5
         self.request_seconds = 0.0002
         """What a request takes of the event loop, from its body to its answer and besides its run; learned."""
@@ -85,34 +88,36 @@ class Admission:
     def check_queue(self, lane: Lane, rows: int, deadline: float) -> None:
         """Raises Overloaded for a request that cannot be answered in time because of those before it."""
         batcher, now = self._batcher, time.perf_counter()
-        if batcher.depth >= self._max_queue:
-            self._forget_gone()
-            if batcher.depth >= self._max_queue:
-                self._sheds_until = now + _SHEDS_SECONDS
-                raise Overloaded(f"{self._max_queue} requests are waiting already; try again later")
-        if self._fits_idle(lane, rows, deadline - now) if batcher.idle else self.meets(lane, rows, deadline):
+        if self._fits(lane, rows, deadline) or (self._forgot_gone(now) and self._fits(lane, rows, deadline)):
             return
         self._sheds_until = now + _SHEDS_SECONDS
+        if batcher.depth >= self._max_queue:
+            raise Overloaded(f"{self._max_queue} requests are waiting already; try again later")
         self._others += 1
         predicted = batcher.lag_seconds + self.seconds(lane, rows, self._wait_margin)
         raise Overloaded(f"{_told(predicted, deadline - now)}; try again later")
 
-    def _fits_idle(self, lane: Lane, rows: int, left: float) -> bool:
-        """Whether it should be ready in time with nothing before it; else its graph is tried now and then."""
-        alone = self.seconds_alone(lane, rows)
-        rested = time.perf_counter() - lane.last_run
-        return self._error * alone <= left or rested >= min(_TRY_AGAIN_SECONDS, _TRY_AGAIN_RUNS * alone)
+    def _fits(self, lane: Lane, rows: int, deadline: float) -> bool:
+        """Whether it has a place and should be ready in time; with nothing before it, it is tried now and then."""
+        if not self._batcher.idle:
+            return self._batcher.depth < self._max_queue and self.meets(lane, rows, deadline)
+        now, alone = time.perf_counter(), self.seconds_alone(lane, rows)
+        rested = now - lane.last_run
+        return self._error * alone <= deadline - now or rested >= min(
+            _TRY_AGAIN_SECONDS, _TRY_AGAIN_RUNS * alone
+        )
 
     def sheds(self, now: float) -> bool:
         """Whether a request was refused a moment ago because of others."""
         return now < self._sheds_until
 
-    def _forget_gone(self) -> None:
-        """Now and then: to look through the whole queue for each refusal would be most of the work of an overload."""
-        self._refused += 1
-        if self._refused * _LOOKED_AT_FOR_EACH >= self._max_queue:
-            self._refused = 0
-            self._batcher.forget_gone()
+    def _forgot_gone(self, now: float) -> bool:
+        """Give the places of clients that have left to others, now and then; whether it was done now."""
+        if now - self._looked_for_gone_at < _LOOK_FOR_GONE_SECONDS:
+            return False
+        self._looked_for_gone_at = now
+        self._batcher.forget_gone()
+        return True
 
     def note_end(self, deadline: float) -> None:
         """Learn from a request that was let in and has its scores."""
@@ -135,6 +140,7 @@ class Admission:
 
     def note_work(self, seconds: float) -> None:
         """Learn from what the event loop did for one request."""
+        seconds = min(seconds, _OUTLIER * self.request_seconds)
         self.request_seconds += _STEP * (seconds - self.request_seconds)
 
     def note_answer(self) -> None:

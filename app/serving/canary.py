@@ -26,7 +26,7 @@ def with_canary(choice: Choice, model: LoadedModel, query: Query) -> Choice:
     if canary.percent < 100 and place(model.name, canary.variant, _who(model, query)) >= canary.percent:
         return choice
     if canary.variant in model.variants:
-        return Choice(canary.variant)
+        return Choice(canary.variant, is_open=False)
     return Choice(choice.variant, f"variant {canary.variant!r} is not loaded, so {choice.variant!r} answered")
 
 

@@ -20,6 +20,19 @@ _PIECE_ROWS = 500
 _NOTHING: Mapping[str, Array] = {}
 
 
+class _IdsOfRows(Sequence[str]):
+    """The ids of these rows, looked up when they are asked for: of a whole catalog few are."""
+
+    def __init__(self, ids: Sequence[str], rows: Array) -> None:
+        self._ids, self._rows = ids, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._ids[self._rows[place]]
+
+
 class FeatureReader:
     """Encodes queries with one catalog. Raises InvalidInput and UnknownFeature."""
 
@@ -109,6 +122,10 @@ class FeatureReader:
         return {name: values[ranked] for name, values in inputs.items()}
 
     def _whole_catalog(self, query: Query, request: dict[str, Array], user_row: int) -> Encoded:
+        if query.k is not None and query.k > self.max_candidates:
+            raise InvalidInput(
+                f"k: {query.k:,} are too many; at most {self.max_candidates:,} are given", field="k"
+            )
         catalog = self.catalog
         wanted = np.ones(len(catalog.item_ids), dtype=bool)
         if query.exclude_seen:
@@ -116,14 +133,8 @@ class FeatureReader:
         excluded = catalog.item_rows(query.exclude)
         wanted[excluded[excluded >= 0]] = False
         rows = np.flatnonzero(wanted)
-        ids = catalog.item_ids
-        return Encoded(
-            Features(request, len(rows), rows),
-            [ids[row] for row in rows.tolist()],
-            rows,
-            [],
-            unknown_user=user_row < 0,
-        )
+        ids = _IdsOfRows(catalog.item_ids, rows)
+        return Encoded(Features(request, len(rows), rows), ids, rows, [], unknown_user=user_row < 0)
 
     def _request_side(self, query: Query) -> tuple[dict[str, Array], int]:
         """User and context features, one row each, and the catalog's row of the user (-1: none)."""

@@ -66,6 +66,8 @@ class Choice:
 
     variant: str
     degraded_reason: str | None = None
+    is_open: bool = True
+    """Whether the ladder had a say in it: a variant that is named or the canary's is the same under any load."""
 
 
 class Pressure(Protocol):
@@ -74,8 +76,8 @@ class Pressure(Protocol):
     def utilizations(self, variants: Sequence[str]) -> list[float]:
         """The share of a worker's time that all requests whose variant is open would take on each variant."""
 
-    def named_share(self) -> float:
-        """The share that requests take which name theirs."""
+    def taken_share(self) -> float:
+        """The share that requests take whose variant is not the ladder's to choose, and those of other models."""
 
     def meets(self, variant: str) -> bool:
         """Whether this variant should answer the request in time."""
@@ -111,7 +113,7 @@ class Level:
         """
         now = time.perf_counter() if now is None else now
         lowest = len(utilizations) - 1
-        before = steps = min(self.steps, lowest)  # at another size there may be fewer rungs
+        before = steps = min(self.steps, lowest)
         room = max(_STEP_DOWN_ABOVE - taken, _LEAST_ROOM)
         gains = [
             worth * (1.0 if utilization <= room else room / utilization)
@@ -130,7 +132,7 @@ class Level:
                 steps = above
         if steps != before:
             self._changed_at = now
-        self.steps = steps
+            self.steps = steps  # else it stays: a size with fewer rungs says nothing of the others' level
         return steps
 
     def lifts(self, utilizations: Sequence[float], taken: float = 0.0) -> bool:
@@ -138,9 +140,10 @@ class Level:
 
         As many do as there is room for: with a share p above, a worker's time is taken by p u' + (1 - p) u.
         """
-        if not 0 < self.steps < len(utilizations):
+        steps = min(self.steps, len(utilizations) - 1)
+        if steps < 1:
             return False
-        here, above = utilizations[self.steps], utilizations[self.steps - 1]
+        here, above = utilizations[steps], utilizations[steps - 1]
         room = _FILL_UP_TO - taken - here
         if room <= 0 or above <= here:
             return False
@@ -169,7 +172,7 @@ class Ladder:
         self._settle_at = 0.0
         self._settled_for: list[str] = []
         self._utilizations: list[float] = []
-        self._named = 0.0
+        self._taken = 0.0
         self._auto: dict[int, tuple[list[str], str | None]] = {}
         self._degraded_choices: dict[tuple[str, str, bool], Choice] = {}
 
@@ -187,7 +190,7 @@ class Ladder:
         level = self._settled(names, pressure)
         index = level
         # A burst is over before the load shows it: while the queue is long, nothing that is slow is put into it.
-        if level and self.level.lifts(self._utilizations, self._named) and pressure.queue_is_short():
+        if level and self.level.lifts(self._utilizations, self._taken) and pressure.queue_is_short():
             index -= 1
         if index < last:
             index = _lower(names, index, pressure)
@@ -209,10 +212,10 @@ class Ladder:
         now = time.perf_counter()
         if now >= self._settle_at or names != self._settled_for:
             self._settle_at, self._settled_for = now + self._settle_seconds, names
-            self._utilizations, self._named = pressure.utilizations(names), pressure.named_share()
+            self._utilizations, self._taken = pressure.utilizations(names), pressure.taken_share()
             worths = [self._worth(name) for name in names]
-            self.level.settle(self._utilizations, worths, self._named, now)
-        return self.level.steps
+            self.level.settle(self._utilizations, worths, self._taken, now)
+        return min(self.level.steps, len(names) - 1)
 
     def rungs_of_auto(self, candidates: int) -> tuple[list[str], str | None]:
         """The loaded variants that `auto` may take, first choice first, and why that is not what it should be."""
@@ -271,7 +274,7 @@ class Ladder:
 
     def _by_name(self, wanted: str) -> Choice:
         if wanted in self._loaded:
-            return Choice(wanted)
+            return Choice(wanted, is_open=False)
         active = self._state.versions
         if wanted in active:
             raise NotReady(f"variant {wanted!r} is active but not loaded; try again soon", variant=wanted)

@@ -15,6 +15,7 @@ from app.serving.lane import TURN_SECONDS, Lane
 from app.serving.waiting import Waiting
 
 _LOOK_AHEAD = 64
+"""So many requests are looked at for one run: to look through a full queue would take longer than many a run."""
 
 
 class Lines:

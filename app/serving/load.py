@@ -12,18 +12,45 @@ _SIZE_STEP = 0.05
 _AT_ONCE_SECONDS = 0.005
 
 
-class Load:
-    """Counts what comes, answered or refused because of others; what came before the last half second or so fades.
-
-    A load that has just begun is seen by what came in the last tenth of a second, as far as that cannot be chance.
-    """
+class Taken:
+    """The share of a worker's time that some requests take; what came before the last half second or so fades."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._at = clock()
+        self._seconds = 0.0
+
+    def note(self, seconds: float) -> None:
+        """A request has come that takes so long of a worker."""
+        if self._clock() - self._at > _AT_ONCE_SECONDS:
+            self._fade()
+        self._seconds += seconds
+
+    def share(self) -> float:
+        """The share at present; more than 1 cannot be done."""
+        self._fade()
+        return self._seconds / _REMEMBERED_SECONDS
+
+    def _fade(self) -> None:
+        now = self._clock()
+        passed, self._at = now - self._at, now
+        self._seconds *= math.exp(-passed / _REMEMBERED_SECONDS)
+
+
+class Load:
+    """Counts what comes for a model, answered or refused because of others; what came before fades.
+
+    A load that has just begun is seen by what came in the last tenth of a second, as far as that cannot be chance.
+    `worker` is what the requests of all models take, of which each notes its own.
+    """
+
+    def __init__(self, worker: Taken | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._worker = worker or Taken(clock)
+        self._own, self._fixed = Taken(clock), Taken(clock)
+        self._at = clock()
         self._remembered = _Window(_REMEMBERED_SECONDS)
         self._lately = _Window(_LATELY_SECONDS)
-        self._named_seconds = 0.0
         self._new_requests = self._new_rows = 0
         self.bytes_per_row = 0.0
         """How long the bodies of late were for each of their candidates; 0 until one was read."""
@@ -33,23 +60,30 @@ class Load:
         size = body_bytes / rows
         self.bytes_per_row += _SIZE_STEP * (size - self.bytes_per_row) if self.bytes_per_row else size
 
-    def note(self, rows: int) -> None:
-        """A request for so many rows has come, which leaves the variant to the ladder."""
+    def note(self, rows: int, seconds: float = 0.0) -> None:
+        """A request for so many rows has come, which leaves the variant to the ladder, and takes so long of a worker.
+
+        One that is refused takes none.
+        """
         # Refusals under overload must cost next to nothing: a few milliseconds make no difference to what has faded.
         if self._clock() - self._at > _AT_ONCE_SECONDS:
             self._fade()
         self._new_requests += 1
         self._new_rows += rows
+        if seconds:
+            self._own.note(seconds)
+            self._worker.note(seconds)
 
-    def note_named(self, seconds: float) -> None:
+    def note_fixed(self, seconds: float) -> None:
         """A request has come that takes so long of a worker, and whose variant is not the ladder's to choose."""
-        self._fade()
-        self._named_seconds += seconds
+        self._fixed.note(seconds)
+        self._own.note(seconds)
+        self._worker.note(seconds)
 
-    def named_share(self) -> float:
-        """The share of a worker's time that requests take whose variant is not the ladder's to choose."""
-        self._fade()
-        return self._named_seconds / _REMEMBERED_SECONDS
+    def taken_share(self) -> float:
+        """The share of a worker's time that the ladder has no say in: fixed variants, and what other models take."""
+        others = self._worker.share() - self._own.share()
+        return self._fixed.share() + max(0.0, others)
 
     def utilization(self, run_seconds: Callable[[int], float], request_seconds: float) -> float:
         """The share of a worker's time that all others would take; more than 1 cannot be done.
@@ -73,7 +107,6 @@ class Load:
             window.rows += self._new_rows
             window.fade(passed)
         self._new_requests = self._new_rows = 0
-        self._named_seconds *= math.exp(-passed / _REMEMBERED_SECONDS)
 
 
 class _Window:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.active import Active
-from app.artifact import read_manifest, read_report, verify
+from app.artifact import REPORT_FILE, read_manifest, read_report, verify
 from app.catalog import Catalog
 from app.errors import ArtifactCorrupt, ServiceError
 from app.schema import FeatureSchema
@@ -17,12 +17,15 @@ from app.serving.batcher import Batcher
 from app.serving.features import FeatureReader
 from app.serving.ladder import Ladder, Level, Rung
 from app.serving.lane import Lane
-from app.serving.load import Load
+from app.serving.load import Load, Taken
 from app.serving.shadow import Shadow
 from app.serving.shadow_queue import ShadowQueue
 from app.serving.warm import warm_lane
 from app.settings import Settings
 from app.store import CATALOG, ArtifactStore
+
+_ALIKE = 1.25
+"""Versions of a variant whose sizes differ by no more than this factor are the same graph, trained again."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class LoadedVariant:
     catalog_version: str
     reader: FeatureReader
     lane: Lane
+    size_bytes: int
+    """Of its graphs."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Engine:
     batcher: Batcher
     admission: Admission
     shadows: ShadowQueue
+    taken: Taken = field(default_factory=Taken)
+    """What the requests of all models take of the worker's time."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +115,9 @@ class Loader:
                 if variant in old and old[variant].rung.version == version:
                     variants[variant] = old[variant]
                 else:
-                    lane = old[variant].lane if variant in old else None
-                    variants[variant] = self._load_variant(name, (variant, version), readers, lane)
+                    variants[variant] = self._load_variant(
+                        name, (variant, version), readers, old.get(variant)
+                    )
                     readers[variants[variant].catalog_version] = variants[variant].reader
                 rungs[variant] = variants[variant].rung
             except (ServiceError, OSError) as error:
@@ -123,7 +131,7 @@ class Loader:
         if before:
             load, level = before.load, before.level
         else:
-            load, level = Load(), Level()
+            load, level = Load(self._engine.taken), Level()
         return LoadedModel(name, self._engine, active, rungs, variants, failures, load, level)
 
     def _load_variant(
@@ -131,7 +139,7 @@ class Loader:
         model: str,
         which: tuple[str, str],
         readers: Mapping[str, FeatureReader],
-        before: Lane | None,
+        before: LoadedVariant | None,
     ) -> LoadedVariant:
         variant, version = which
         folder = self._store.folder(model, variant, version)
@@ -139,9 +147,12 @@ class Loader:
         if manifest.verdict is None or manifest.catalog is None:
             raise ArtifactCorrupt(f"{model}/{variant}/{version} is not a variant")
         reader = readers.get(manifest.catalog) or self._load_catalog(model, manifest.catalog)
-        lane = warm_lane(folder, reader, self._settings, before)
+        size_bytes = sum(file.size_bytes for file in manifest.files if file.name != REPORT_FILE)
+        # What was found of another graph, under the same name, says nothing of this one.
+        alike = before is not None and 1 / _ALIKE < size_bytes / max(before.size_bytes, 1) < _ALIKE
+        lane = warm_lane(folder, reader, self._settings, before.lane if before and alike else None)
         rung = Rung(variant, version, manifest.verdict, read_report(folder))
-        return LoadedVariant(rung, manifest.catalog, reader, lane)
+        return LoadedVariant(rung, manifest.catalog, reader, lane, size_bytes)
 
     def _rung(self, model: str, variant: str, version: str) -> Rung | None:
         """What can be told of a version that cannot be loaded: the ladder must know what it does without."""

@@ -13,8 +13,7 @@ import msgspec
 import numpy as np
 
 from app.encoding import Array
-from app.errors import InvalidInput, Overloaded
-from app.model_card import AUTO
+from app.errors import DeadlineExceeded, InvalidInput, Overloaded
 from app.serving.canary import with_canary
 from app.serving.ladder import Choice
 from app.serving.lane import Lane, keep_pace
@@ -52,8 +51,8 @@ class _Pressure:
         self._rows = rows
         self._deadline = deadline
 
-    def named_share(self) -> float:
-        return self._model.load.named_share()
+    def taken_share(self) -> float:
+        return self._model.load.taken_share()
 
     def utilizations(self, variants: Sequence[str]) -> list[float]:
         lanes = [self._lane(variant) for variant in variants]
@@ -86,7 +85,7 @@ def begin(model: LoadedModel, query: Query) -> Begun:
     started = time.perf_counter()
     choice, variant, predicted = _choose(model, query)
     encoded = variant.reader.encode(query)
-    _note_load(model, query, variant, encoded.features.rows)
+    _note_load(model, choice, encoded.features.rows)
     timing = Timing(encode_ms=(time.perf_counter() - started) * 1e3)
     in_time = started + predicted <= query.deadline
     return Begun(model, query, choice, variant, encoded, timing, predicted, in_time)
@@ -99,10 +98,10 @@ def begin_in_steps(model: LoadedModel, query: Query) -> Generator[None, None, Be
     try:
         query, pieces = yield from variant.reader.encode_pieces(query)
     except GeneratorExit:  # it is given up because others took the time
-        _note_load(model, query, variant, _count(model, query))
+        _note_load(model, choice, _count(model, query))
         raise
     encoded = variant.reader.encode(query, pieces)
-    _note_load(model, query, variant, encoded.features.rows)
+    _note_load(model, choice, encoded.features.rows)
     return Begun(model, query, choice, variant, encoded, Timing(), predicted, in_time)
 
 
@@ -116,18 +115,19 @@ def _choose(model: LoadedModel, query: Query) -> tuple[Choice, LoadedVariant, fl
         return choice, variant, model.engine.admission.check(variant.lane, rows, query.deadline)
     except Overloaded:
         # It is load all the same: else the ladder would step up, and refuse again.
-        if query.variant == AUTO:
+        if choice.is_open:
             model.load.note(rows)
         raise
 
 
-def _note_load(model: LoadedModel, query: Query, variant: LoadedVariant, rows: int) -> None:
+def _note_load(model: LoadedModel, choice: Choice, rows: int) -> None:
     """What is refused for what it asks is no load, and what names its variant takes the same on every rung."""
-    if query.variant == AUTO:
-        model.load.note(rows)
+    lane = model.variants[choice.variant].lane
+    seconds = lane.share_seconds(rows) + model.engine.admission.busy_seconds
+    if choice.is_open:
+        model.load.note(rows, seconds)
     else:
-        busy_seconds = model.engine.admission.busy_seconds
-        model.load.note_named(variant.lane.share_seconds(rows) + busy_seconds)
+        model.load.note_fixed(seconds)
 
 
 def score(one: Begun, done: Callable[[Outcome], None], gone: Callable[[], bool]) -> None:
@@ -140,13 +140,20 @@ def score(one: Begun, done: Callable[[Outcome], None], gone: Callable[[], bool])
 
 
 def finish(one: Begun, scored: Scored) -> Ranking:
-    """The ranking. Raises InvalidInput when the features led to scores that are no numbers."""
+    """The ranking. Raises InvalidInput when the features led to scores that are no numbers, DeadlineExceeded when they
+    were ready too late."""
     encoded, timing = one.encoded, one.timing
     timing.queue_ms, timing.infer_ms = scored.queue_seconds * 1e3, scored.infer_seconds * 1e3
     if len(scored.scores):
         if one.expected_in_time:
             one.model.engine.admission.note_end(one.query.deadline)
         one.model.engine.admission.note(one.predicted_seconds, scored.queue_seconds + scored.infer_seconds)
+    late = time.perf_counter() - one.query.deadline
+    if late > 0:
+        raise DeadlineExceeded(
+            f"the scores were ready {late * 1e3:.3g} ms after the deadline; "
+            "ask for fewer candidates or allow more time"
+        )
     # Scores are at most 1 each: their sum is finite unless one of them is not.
     if not math.isfinite(scored.scores.sum()):
         raise InvalidInput(

@@ -59,6 +59,7 @@ def test_excluded_items_are_left_out_and_unknown_ones_are_no_error(client: TestC
 @pytest.mark.parametrize(
     ("body", "said"),
     [
+        ({"k": 10_001}, "k: 10,001 are too many; at most 10,000 are given"),
         ({"k": None}, "$.k"),
         ({"k": 0}, "$.k"),
         ({"k": 1_000_001}, "$.k"),

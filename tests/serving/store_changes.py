@@ -15,6 +15,7 @@ from app.jobs import QUEUE_FILE, JobQueue
 from app.serving.metrics import Metrics
 from app.serving.query import Query
 from app.serving.registry import Registry
+from app.store import CATALOG
 
 from tests.processes import WAIT_SECONDS
 from tests.serving.asking import rank
@@ -35,6 +36,24 @@ def publish_again(small: SmallModel, variant: str, seed: int = 1) -> Manifest:
         for entry in old.files:
             shutil.copy(store.folder(NAME, variant, old.version) / entry.name, folder)
         return store.publish(folder, msgspec.structs.replace(old, seed=seed, version=""))
+
+
+def publish_as(small: SmallModel, name: str) -> None:
+    """Another model: the baseline of this one and its catalog, active under another name."""
+    store = small.store
+
+    def published(old: Manifest, catalog: str | None) -> str:
+        with store.staged() as folder:
+            for entry in old.files:
+                shutil.copy(store.folder(NAME, old.variant, old.version) / entry.name, folder)
+            changed = msgspec.structs.replace(old, model=name, version="", catalog=catalog)
+            return store.publish(folder, changed).version
+
+    baseline = store.manifest(NAME, "baseline", active_version(small, "baseline"))
+    assert baseline.catalog is not None
+    catalog = published(store.manifest(NAME, CATALOG, baseline.catalog), None)
+    version = published(baseline, catalog)
+    store.activate(name, lambda _: State({"baseline": version}))
 
 
 def publish_graph(small: SmallModel, variant: str, write: Callable[[Path], object]) -> Manifest:

@@ -17,7 +17,7 @@ from app.serving.query import Features
 
 from tests.processes import WAIT_SECONDS
 from tests.serving.asking import scored
-from tests.serving.held import Adding
+from tests.serving.held import Adding, HeldSession
 
 
 class Scene:
@@ -94,6 +94,32 @@ def test_a_full_queue_refuses_whatever_the_deadline(executor: ThreadPoolExecutor
         await asyncio.gather(*waiting, return_exceptions=True)
 
     play(scene)
+
+
+def test_who_has_left_makes_nobody_late(executor: ThreadPoolExecutor) -> None:
+    async def scene() -> None:
+        one = Scene(executor)
+        one.lane.scoring = held = HeldSession()
+        waiting = [one.send() for _ in range(50)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the first run is under way
+        for task in waiting:
+            task.cancel()
+        await asyncio.sleep(0)
+        one.check(1, 600.0)
+        held.go.set()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    play(scene)
+
+
+def test_one_pause_of_the_process_is_no_reason_to_refuse_what_comes_after_it(
+    executor: ThreadPoolExecutor,
+) -> None:
+    admission = Scene(executor).admission
+    before = admission.request_seconds
+    admission.note_work(60.0)
+    assert admission.request_seconds < 2 * before
 
 
 def test_a_graph_that_has_rested_is_tried_again_whatever_is_predicted(executor: ThreadPoolExecutor) -> None:

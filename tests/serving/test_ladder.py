@@ -30,16 +30,16 @@ class Calm:
         *,
         burst: bool = False,
         faster: bool = True,
-        named: float = 0.0,
+        taken: float = 0.0,
     ) -> None:
         self.busy, self.late, self.burst, self.faster = busy or {}, late, burst, faster
-        self.named = named
+        self.taken = taken
 
     def utilizations(self, variants: Sequence[str]) -> list[float]:
         return [self.busy.get(variant, 0.0) for variant in variants]
 
-    def named_share(self) -> float:
-        return self.named
+    def taken_share(self) -> float:
+        return self.taken
 
     def meets(self, variant: str) -> bool:
         return variant not in self.late
@@ -184,7 +184,7 @@ def test_pinned_takes_what_it_names_even_when_it_is_slower_or_was_rejected() -> 
 
 
 def test_a_name_asks_for_that_variant_and_no_other() -> None:
-    assert chosen(wanted="rejected", policy=pinned("fast")) == Choice("rejected")
+    assert chosen(wanted="rejected", policy=pinned("fast")) == Choice("rejected", is_open=False)
 
 
 def test_the_next_choice_answers_when_the_first_is_not_loaded() -> None:
@@ -260,8 +260,8 @@ def test_requests_that_the_rung_above_answers_are_not_degraded() -> None:
 def test_what_names_its_variant_leaves_less_room_and_makes_no_rung_look_as_cheap() -> None:
     busy = {"baseline": 0.10, "worse": 0.02, "worst": 0.01}
     assert a_ladder(STEPS).choose("auto", 100, Calm(busy)).variant == "baseline"
-    found = a_ladder(STEPS).choose("auto", 100, Calm(busy, named=0.85))
+    found = a_ladder(STEPS).choose("auto", 100, Calm(busy, taken=0.85))
     assert found.variant == "worse"
     one = a_ladder(STEPS)
-    lifted = [one.choose("auto", 100, Calm(busy, named=0.85)).variant for _ in range(50)]
+    lifted = [one.choose("auto", 100, Calm(busy, taken=0.85)).variant for _ in range(50)]
     assert "baseline" not in lifted, "there is no room"

@@ -16,6 +16,13 @@ def test_the_level_falls_at_once_and_rises_one_rung_at_a_time_when_there_is_room
     assert level.settle([0.3, 0.2, 0.1], [1.0, 0.98, 0.95], now=9.0) == 0
 
 
+def test_requests_with_fewer_rungs_do_not_lift_the_others() -> None:
+    level = Level()
+    assert level.settle([5.0, 2.0, 0.8], [1.0, 0.98, 0.95], now=0.0) == 2
+    assert level.settle([5.0, 0.8], [1.0, 0.95], now=0.1) == 1
+    assert level.settle([1.5, 0.85, 0.75], [1.0, 0.98, 0.95], now=0.2) == 2
+
+
 def test_a_load_between_the_bounds_does_not_make_the_level_flap() -> None:
     level = Level()
     steps = [level.settle([1.2 if n == 0 else 0.8, 0.2], [1.0, 0.95], now=n * 0.1) for n in range(100)]

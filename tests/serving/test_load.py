@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from app.serving.load import Load
+from app.serving.load import Load, Taken
 
 
 class Clock:
@@ -16,7 +16,7 @@ class Clock:
 def seen(arrivals: np.ndarray, rows: int = 10) -> list[float]:
     """Requests in a second, as they are reckoned just after each arrival."""
     clock = Clock()
-    load, found = Load(clock), []
+    load, found = Load(clock=clock), []
     for clock.now in arrivals.tolist():
         load.note(rows)
         found.append(load.utilization(lambda _: 0.0, 1.0))
@@ -30,7 +30,7 @@ def poisson(rate: float, seconds: float, seed: int = 0) -> np.ndarray:
 
 def test_what_comes_is_a_share_of_time_by_its_rows_and_by_its_number() -> None:
     clock = Clock()
-    load = Load(clock)
+    load = Load(clock=clock)
     assert load.utilization(lambda rows: rows * 1e-6, 1e-4) == 0
     for clock.now in np.arange(0, 3, 0.001).tolist():
         load.note(100 if clock.now < 1 else 300)
@@ -54,7 +54,7 @@ def test_a_load_that_begins_is_seen_within_a_few_hundredths_of_a_second(rate: fl
 
 def test_a_burst_of_small_requests_is_not_taken_for_one_of_large_ones() -> None:
     clock = Clock()
-    load = Load(clock)
+    load = Load(clock=clock)
     for clock.now in np.arange(0, 3, 0.1).tolist():
         load.note(1000)
     for _ in range(50):
@@ -69,16 +69,31 @@ def test_a_few_requests_at_once_are_no_load() -> None:
 
 def test_what_names_its_variant_takes_the_same_whatever_the_rung() -> None:
     clock = Clock()
-    load = Load(clock)
+    load = Load(clock=clock)
     for clock.now in np.arange(0, 3, 0.01).tolist():
-        load.note_named(0.004)
-    assert load.named_share() == pytest.approx(0.4, rel=0.05)
+        load.note_fixed(0.004)
+    assert load.taken_share() == pytest.approx(0.4, rel=0.05)
     assert load.utilization(lambda _: 1.0, 1.0) == 0
+
+
+def test_what_other_models_take_is_taken_and_what_the_own_ladder_decides_is_not() -> None:
+    clock = Clock()
+    worker = Taken(clock)
+    one, other = Load(worker, clock), Load(worker, clock)
+    for clock.now in np.arange(0, 3, 0.01).tolist():
+        one.note(10, 0.006)
+        other.note(10, 0.002)
+        other.note_fixed(0.001)
+        other.note(10)  # it was refused
+    assert one.taken_share() == pytest.approx(0.3, rel=0.05)
+    assert other.taken_share() == pytest.approx(0.7, rel=0.05)
+    clock.now += 5
+    assert one.taken_share() < 0.001
 
 
 def test_a_load_that_has_ended_is_forgotten() -> None:
     clock = Clock()
-    load = Load(clock)
+    load = Load(clock=clock)
     for _ in range(1000):
         load.note(10)
     clock.now = 5.0

@@ -5,25 +5,31 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
-from app.active import Policy, State
+from app.active import Canary, Policy, State
 from app.errors import DeadlineExceeded, InvalidInput, NotReady, ServiceError, UnknownVariant
 from app.serving.loaded import LoadedModel
 from app.serving.query import Query, Ranking
-from app.serving.ranker import best
+from app.serving.ranker import begin, best, finish
+from app.serving.waiting import Scored
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.serving.asking import rank
-from tests.serving.store_changes import active_version, damage, running
+from tests.serving.store_changes import active_version, damage, publish_as, running
 from tests.small_model import NAME, SmallModel
 
-SCORES = st.lists(st.sampled_from([0.0, -0.0, 0.25, 0.5, 0.75, 1.0]) | st.floats(0, 1, width=32), max_size=60)
+SCORE = st.sampled_from([0.0, -0.0, 0.25, 0.5, 0.75, 1.0]) | st.floats(0, 1, width=32)
+SCORES = st.lists(SCORE, max_size=60) | st.builds(
+    lambda few, times: (few * times)[:1500], st.lists(SCORE, min_size=3, max_size=60), st.integers(5, 100)
+)
+"""Few, which are sorted, and many, which are searched."""
 IDS = [f"i{n}" for n in range(40)]
 
 
-@given(SCORES.filter(len), st.none() | st.integers(1, 80))
+@given(SCORES.filter(len), st.none() | st.integers(1, 80) | st.integers(1, 1600))
 def test_the_best_are_those_of_a_plain_sort_that_keeps_the_order_of_equals(
     scores: list[float], k: int | None
 ) -> None:
@@ -121,6 +127,21 @@ def test_a_deadline_that_has_passed_is_told_before_anything_is_computed(small_mo
     assert error.message.endswith("nothing was computed")
 
 
+def test_scores_that_come_after_the_deadline_are_told_as_late(small_model: SmallModel) -> None:
+    async def work(model: LoadedModel) -> None:
+        query = asked(deadline=time.perf_counter() + 3600)
+        in_time = begin(model, query)
+        late = msgspec.structs.replace(
+            in_time, query=msgspec.structs.replace(query, deadline=time.perf_counter())
+        )
+        scores = Scored(np.zeros(3, np.float32), 0.0, 0.01)
+        assert len(finish(in_time, scores).items) == 3
+        with pytest.raises(DeadlineExceeded, match=r"ready .+ ms after the deadline; ask for fewer"):
+            finish(late, scores)
+
+    with_model(small_model, work)
+
+
 def test_scores_that_are_not_finite_are_the_fault_of_the_request(small_model: SmallModel) -> None:
     error = refused(small_model, asked([{"item_id": "i1", "text": [3e38, -3e38, 3e38, -3e38]}]))
     assert isinstance(error, InvalidInput)
@@ -198,7 +219,34 @@ def test_what_names_its_variant_is_a_load_by_what_it_takes(small: SmallModel) ->
     async def work(model: LoadedModel) -> None:
         for _ in range(20):
             await rank(model, Query({}, {}, IDS, variant="int8-static"))
-        assert model.load.named_share() > 0
+        assert model.load.taken_share() > 0
         assert model.load.utilization(float, 1.0) == 0, "whatever a rung would take"
 
     with_model(small, work)
+
+
+def test_what_the_canary_answers_is_a_load_by_what_it_takes(small: SmallModel) -> None:
+    policy = Policy(canary=Canary("int8-static", 100.0))
+    small.store.activate(NAME, lambda state: State(state.versions, policy))
+
+    async def work(model: LoadedModel) -> None:
+        for _ in range(20):
+            assert (await rank(model, Query({}, {}, IDS))).variant == "int8-static"
+        assert model.load.taken_share() > 0
+        assert model.load.utilization(float, 1.0) == 0
+
+    with_model(small, work)
+
+
+def test_the_models_of_a_worker_see_each_other_load(small: SmallModel) -> None:
+    publish_as(small, "other")
+
+    async def scene() -> None:
+        async with running(small) as one:
+            mine, other = one.registry.get(NAME), one.registry.get("other")
+            for _ in range(20):
+                await rank(mine, Query({}, {}, IDS))
+            assert mine.load.taken_share() == pytest.approx(0.0, abs=1e-3)
+            assert other.load.taken_share() > 0
+
+    asyncio.run(scene())

@@ -5,21 +5,27 @@ import gc
 import shutil
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 from app.active import Policy, State
 from app.errors import NotReady, UnknownModel
 from app.machine import give_back
-from app.serving import registry
+from app.serving import loaded, registry, warm
+from app.serving.features import FeatureReader
+from app.serving.lane import Lane
 from app.serving.query import Query
+from app.settings import Settings
 
 from tests.serving.asking import rank
+from tests.serving.graphs import write_graph
 from tests.serving.store_changes import (
     Running,
     activate,
     active_version,
     play,
     publish_again,
+    publish_graph,
     until,
 )
 from tests.small_model import NAME, SmallModel
@@ -107,6 +113,29 @@ def test_after_single_candidates_the_next_version_still_knows_what_many_cost(
         assert cost.rows_within(0.005) < 1_000_000
 
     play(small, scene, max_batch_rows=max_batch_rows)
+
+
+def test_a_version_of_another_size_is_timed_like_the_first(
+    small: SmallModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, known = warm.warm_lane, list[bool]()
+
+    def noted(folder: Path, reader: FeatureReader, settings: Settings, before: Lane | None) -> Lane:
+        known.append(before is not None)
+        return load(folder, reader, settings, before)
+
+    monkeypatch.setattr(loaded, "warm_lane", noted)
+
+    async def scene(one: Running) -> None:
+        known.clear()
+        activate(small, publish_again(small, "baseline"))
+        await one.registry.refresh()
+        activate(small, publish_graph(small, "baseline", write_graph))
+        await one.registry.refresh()
+        assert not one.failures()
+        assert known == [True, False]
+
+    play(small, scene)
 
 
 def test_memory_of_a_swap_is_given_back_once_no_other_follows(
