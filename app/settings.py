@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         default=10_000.0, description="Deadline of a request that names none, in milliseconds."
     )
     poll_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        default=0.5, description="How often a worker looks for newly activated versions."
+        default=0.1, description="How often a worker looks for newly activated versions."
     )
     client_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=60.0,

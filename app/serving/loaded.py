@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.active import Active
-from app.artifact import REPORT_FILE, read_manifest, read_report, verify
+from app.artifact import REPORT_FILE, read_manifest, read_report
 from app.catalog import Catalog
 from app.errors import ArtifactCorrupt, ServiceError
 from app.schema import FeatureSchema
@@ -20,6 +20,7 @@ from app.serving.lane import Lane
 from app.serving.load import Load, Taken
 from app.serving.shadow import Shadow
 from app.serving.shadow_queue import ShadowQueue
+from app.serving.verified import Verified
 from app.serving.warm import warm_lane
 from app.settings import Settings
 from app.store import CATALOG, ArtifactStore
@@ -97,6 +98,7 @@ class Loader:
         self._store = store
         self._settings = settings
         self._engine = engine
+        self._verified = Verified()
 
     def load(self, name: str, before: LoadedModel | None) -> LoadedModel:
         """The model as it is active now; parts that `before` has already are taken over.
@@ -143,7 +145,7 @@ class Loader:
     ) -> LoadedVariant:
         variant, version = which
         folder = self._store.folder(model, variant, version)
-        manifest = verify(folder)
+        manifest = self._verified.manifest(folder)
         if manifest.verdict is None or manifest.catalog is None:
             raise ArtifactCorrupt(f"{model}/{variant}/{version} is not a variant")
         reader = readers.get(manifest.catalog) or self._load_catalog(model, manifest.catalog)
@@ -165,5 +167,5 @@ class Loader:
 
     def _load_catalog(self, model: str, version: str) -> FeatureReader:
         folder = self._store.folder(model, CATALOG, version)
-        verify(folder)
+        self._verified.manifest(folder)
         return FeatureReader(Catalog.open(folder), self._settings.max_candidates)
