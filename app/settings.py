@@ -3,8 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.machine import usable_cores
+
+_MOST = 256  # workers, and threads
 
 
 class Settings(BaseSettings):
@@ -22,12 +26,24 @@ class Settings(BaseSettings):
             raise ValueError("the key must be of printable characters, in UTF-8")
         return key
 
+    # A 0 ends here, so that nothing else needs to know of it: children are told the numbers that came of it.
+    @field_validator("workers")
+    @classmethod
+    def _as_many_as_cores(cls, workers: int) -> int:
+        return workers or min(usable_cores(), _MOST)
+
+    @field_validator("inference_threads")
+    @classmethod
+    def _cores_of_a_worker(cls, threads: int, others: ValidationInfo) -> int:
+        # Workers are not there when they are out of range, which is an error of its own.
+        return threads or min(max(1, usable_cores() // others.data.get("workers", 1)), _MOST)
+
     host: str = Field(default="127.0.0.1", description="Address that the service listens on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8000, description="TCP port; 0 picks a free one."
     )
-    workers: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=1, description="Number of serving processes."
+    workers: Annotated[int, Field(ge=0, le=_MOST)] = Field(
+        default=1, description="Number of serving processes; 0 takes as many as there are usable cores."
     )
     store: Path = Field(default=Path("store"), description="Folder of the artifact store and the job queue.")
     models: Path = Field(default=Path("models"), description="Folder of the model repository.")
@@ -50,8 +66,10 @@ class Settings(BaseSettings):
         description="Whether a compression job, once something is served, "
         "has a core only while nothing else wants it.",
     )
-    inference_threads: Annotated[int, Field(ge=1, le=256)] = Field(
-        default=1, description="Threads of one onnxruntime session."
+    inference_threads: Annotated[int, Field(ge=0, le=_MOST)] = Field(
+        default=1,
+        description="Threads of one onnxruntime session; "
+        "0 takes the usable cores divided by the workers, rounded down, and at least 1.",
     )
     max_candidates: Annotated[int, Field(ge=1)] = Field(
         default=10_000, description="Most candidates that one rank request may name."

@@ -55,7 +55,10 @@ def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("max 100000", 64),
         ("100000 100000", 1),
         ("250000 100000", 2),
+        ("150000 100000", 1),
         ("50000 100000", 1),
+        ("199999 100000", 1),
+        ("75000 25000", 3),
         ("6400000 100000", 64),
         ("12800000 100000", 64),
     ],
@@ -82,7 +85,7 @@ def test_a_path_of_the_host_is_not_there_in_a_container_and_the_top_counts(cgrou
     assert usable_cores() == 2
 
 
-@pytest.mark.parametrize(("quota", "cores"), [("-1", 64), ("300000", 3), ("50000", 1)])
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 64), ("300000", 3), ("150000", 1), ("50000", 1)])
 def test_limits_of_the_first_version_hold_as_well(cgroups: Path, quota: str, cores: int) -> None:
     own = cgroups / "cpu" / "docker" / "0123"
     own.mkdir(parents=True)

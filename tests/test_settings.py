@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from app.settings import Settings
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 SECRET = "not-to-be-seen"  # noqa: S105  (it is there to be looked for)
@@ -65,10 +67,10 @@ def test_an_argument_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) 
     ("name", "text"),
     [
         *(("port", text) for text in ("-1", "65536", "eighty", "80.5")),
-        *(("workers", text) for text in ("0", "257", "-1")),
+        *(("workers", text) for text in ("257", "-1", "0.5", "all")),
         *(("compressor_threads", text) for text in ("0", "257")),
         *(("compressor_nice", text) for text in ("-1", "20")),
-        *(("inference_threads", text) for text in ("0", "257")),
+        *(("inference_threads", text) for text in ("-1", "257")),
         ("compressor", "perhaps"),
         ("max_candidates", "0"),
         ("max_body_bytes", "1023"),
@@ -98,6 +100,53 @@ def test_a_key_that_no_header_could_be_compared_with_is_refused(
     with pytest.raises(ValidationError, match="the key must be of printable characters, in UTF-8") as caught:
         Settings()
     assert os.fsdecode(key) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("cores", "asked", "found"),
+    [
+        (1, (0, 0), (1, 1)),
+        (2, (0, 0), (2, 1)),
+        (2, (1, 0), (1, 2)),
+        (8, (3, 0), (3, 2)),
+        (8, (0, 4), (8, 4)),
+        (2, (16, 0), (16, 1)),
+        (8, (1, 1), (1, 1)),
+        (512, (0, 0), (256, 2)),
+        (512, (1, 0), (1, 256)),
+    ],
+)
+def test_0_takes_what_the_cores_allow(
+    monkeypatch: pytest.MonkeyPatch, cores: int, asked: tuple[int, int], found: tuple[int, int]
+) -> None:
+    monkeypatch.setattr("app.settings.usable_cores", lambda: cores)
+    monkeypatch.setenv("SLIMRANK_WORKERS", str(asked[0]))
+    monkeypatch.setenv("SLIMRANK_INFERENCE_THREADS", str(asked[1]))
+    settings = Settings()
+    assert (settings.workers, settings.inference_threads) == found
+    by_flags = Settings(workers=asked[0], inference_threads=asked[1])
+    assert by_flags == settings, "a flag is no other than the environment"
+
+
+@given(cores=st.integers(1, 600), workers=st.integers(0, 256), threads=st.integers(0, 256))
+def test_no_setting_is_0_after_reading_and_none_that_is_given_changes(
+    cores: int, workers: int, threads: int
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("app.settings.usable_cores", lambda: cores)
+        settings = Settings(workers=workers, inference_threads=threads)
+    assert settings.workers == workers or (workers == 0 and 1 <= settings.workers <= cores)
+    if threads:
+        assert settings.inference_threads == threads
+    else:
+        assert settings.inference_threads >= 1
+        assert settings.inference_threads == 1 or settings.workers * settings.inference_threads <= cores
+
+
+def test_workers_out_of_range_are_the_only_error_beside_threads_that_follow_them() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(workers=-1, inference_threads=0)
+    assert [error["loc"] for error in caught.value.errors()] == [("workers",)]
 
 
 def test_settings_cannot_be_changed() -> None:

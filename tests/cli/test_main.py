@@ -48,10 +48,10 @@ def test_an_error_is_one_line_without_a_traceback(slimrank: Slimrank) -> None:
 def test_a_wrong_setting_is_named_by_its_flag_and_its_variable(
     slimrank: Slimrank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = slimrank("serve", "--port", "99999", "--workers", "0")
+    ran = slimrank("serve", "--port", "99999", "--workers", "-1")
     assert ran.code == 2
     assert "--port (SLIMRANK_PORT): Input should be less than or equal to 65535" in ran.err
-    assert "--workers (SLIMRANK_WORKERS): Input should be greater than or equal to 1" in ran.err
+    assert "--workers (SLIMRANK_WORKERS): Input should be greater than or equal to 0" in ran.err
     monkeypatch.setenv("SLIMRANK_PORT", "eighty")
     assert "--port (SLIMRANK_PORT): Input should be a valid integer" in slimrank("verify").err
 
