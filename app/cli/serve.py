@@ -12,12 +12,14 @@ from typing import Annotated
 import typer
 from pydantic import SecretStr
 
+from app.cli.budget import budget_lines
 from app.cli.cards import read_cards
 from app.cli.options import with_settings
 from app.errors import ConfigurationError, StoreUnavailable
 from app.jobs import QUEUE_FILE, JobQueue
 from app.lifeline import PREFIX
 from app.listener import open_listener, url_of
+from app.machine import usable_cores
 from app.model_card import ModelCard
 from app.settings import Settings
 from app.store import ArtifactStore
@@ -85,6 +87,7 @@ def _summary(settings: Settings, cards: list[ModelCard], url: str, made_key: str
             else "not ready"
         )
         lines.append(f"  {card.name:<12} {card.title or card.description.split('.')[0]} ({state})")
+    lines += budget_lines(settings, usable_cores())
     if made_key:
         lines.append(f"  admin key    {made_key}   (made for this run)")
     elif settings.admin_key is None:
