@@ -77,6 +77,14 @@ def test_every_setting_exists_and_volumes_lie_where_the_image_says(name):
     assert service.get("command", ["serve"])[0] in COMMANDS
 
 
+def test_as_many_workers_as_the_limit_of_processors_allows():
+    slimrank = SERVICES["slimrank"]
+    assert slimrank["environment"]["SLIMRANK_WORKERS"] == "${SLIMRANK_WORKERS:-0}"
+    assert float(slimrank["deploy"]["resources"]["limits"]["cpus"]).is_integer(), (
+        "no part of a core is left over"
+    )
+
+
 def test_secrets_come_from_the_environment():
     assert SERVICES["slimrank"]["environment"]["SLIMRANK_ADMIN_KEY"] == "${SLIMRANK_ADMIN_KEY:-}"
     grafana = SERVICES["grafana"]["environment"]
