@@ -43,17 +43,15 @@ class HotProtocol(BoundedProtocol):
         """Take what the client sent."""
         self._read_at = time.perf_counter()
         if not self._is_between_requests():
-            super().data_received(data)
+            self._take(data)
             return
         known = self._known_heads.find(data)
         if known is not None:
             self._answer_known(known, data)
             return
-        before, rested_since = cast(object, self.cycle), self._rests_since
-        super().data_received(data)
+        before = cast(object, self.cycle)
+        self._take(data)
         cycle: object = self.cycle
-        if cycle is before and self._incomplete_since is None:
-            self._rests_since = rested_since  # the end of a line, which begins no request
         if cycle is not before and isinstance(cycle, HotCycle) and cycle.is_whole_and_usual:
             self._known_heads.learn(data, cycle.model, cycle.route, cycle.body_bytes)
 
@@ -126,9 +124,7 @@ class HotProtocol(BoundedProtocol):
             return
         self.server_state.total_requests += 1
         self.flow.resume_reading()
-        self._rests_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._look_again_in(self.timeout_keep_alive)
+        self._rest()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection if it has rested for so long."""
@@ -188,6 +184,30 @@ class HotProtocol(BoundedProtocol):
     def _unset_keepalive_if_required(self) -> None:
         """Called for every piece of data: what has come is seen when the timer ends."""
         self._rests_since = _BUSY
+
+    def _take(self, data: bytes) -> None:
+        """Parse this. No answer follows, to rest from, where it ends a request that was answered before, or a line."""
+        was_coming, rested_since = self._incomplete_since is not None, self._rests_since
+        super().data_received(data)
+        if self._rests_since != _BUSY or not self._is_answered():
+            return
+        self._rest()
+        if not was_coming:  # the end of a line, which begins no request
+            self._rests_since = min(rested_since, self._rests_since)
+
+    def _is_answered(self) -> bool:
+        """Whether all requests are, and none is coming."""
+        return (
+            self.cycle is not None
+            and self.cycle.response_complete
+            and self._incomplete_since is None
+            and not (self.pipeline or self.is_ending)
+        )
+
+    def _rest(self) -> None:
+        self._rests_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again_in(self.timeout_keep_alive)
 
     def _look_again_in(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)

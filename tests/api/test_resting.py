@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import socket
+import time
 import tracemalloc
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +27,7 @@ from tests.small_model import SmallModel
 
 BODY = json.dumps({"candidates": ["i1", "i2"]}).encode()
 LARGE = BODY.ljust(3_000_000)
+REFUSED = b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"  # before its body comes
 
 
 def request(body: bytes = BODY) -> bytes:
@@ -53,6 +55,16 @@ async def serving(small: SmallModel, rest_seconds: int = 60) -> AsyncIterator[tu
             await running
 
 
+def waiting_for(event: asyncio.Event, application: Any) -> Any:
+    """The application, which answers nothing before this has happened."""
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        await event.wait()
+        await application(scope, receive, send)
+
+    return waits
+
+
 def served(small: SmallModel, ask: Callable[[socket.socket], Any], rest_seconds: int) -> list[int]:
     """Let a client ask; gives how many bytes of body each connection keeps that is left."""
 
@@ -76,6 +88,43 @@ def test_a_connection_that_rests_is_ended_whatever_came_after_its_request(
         assert client.recv(1) == b""
 
     served(small, ask, rest_seconds=1)
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("after", [b"", b"\r\n"], ids=["nothing", "a line's end"])
+def test_a_connection_that_rests_is_ended_where_the_body_came_after_the_answer(
+    small: SmallModel, pieces: int, after: bytes
+) -> None:
+    def ask(client: socket.socket) -> None:
+        client.sendall(REFUSED)
+        assert client.recv(65536).startswith(b"HTTP/1.1 404 ")
+        for begin in range(0, 10, 10 // pieces):
+            client.sendall(b"0123456789"[begin : begin + 10 // pieces])
+            time.sleep(0.05)  # else both may come in one piece
+        client.sendall(after)
+        assert client.recv(1) == b""
+
+    served(small, ask, rest_seconds=1)
+
+
+def test_a_request_that_came_with_the_late_body_of_the_one_before_is_no_rest(small: SmallModel) -> None:
+    """Its connection is not ended while it is answered, however long that takes."""
+    released = asyncio.Event()
+    asked = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    async def main() -> bytes:
+        async with serving(small, rest_seconds=1) as (state, address):
+            with await asyncio.to_thread(socket.create_connection, address, WAIT_SECONDS) as client:
+                await asyncio.to_thread(client.sendall, REFUSED)
+                assert (await asyncio.to_thread(client.recv, 65536)).startswith(b"HTTP/1.1 404 ")
+                (protocol,) = state.connections
+                protocol.app = waiting_for(released, protocol.app)  # type: ignore[union-attr]
+                await asyncio.to_thread(client.sendall, b"0123456789" + asked)
+                await asyncio.sleep(1.5)
+                released.set()
+                return await asyncio.to_thread(client.recv, 65536)
+
+    assert uvloop.run(main()).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_connection_that_rests_does_not_keep_the_body_of_its_last_request(small: SmallModel) -> None:
