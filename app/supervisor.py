@@ -197,4 +197,9 @@ def _send(process: Child, what: signal.Signals) -> None:
 
 
 def _ending(code: int) -> str:
-    return f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+    if code >= 0:
+        return f"with code {code}"
+    try:
+        return f"by {signal.Signals(-code).name}"
+    except ValueError:  # most real-time signals have no name
+        return f"by signal {-code}"

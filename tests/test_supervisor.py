@@ -146,6 +146,20 @@ def test_a_lone_worker_comes_back_and_no_new_request_is_refused(tmp_path: Path) 
             assert running.get("/pid") != victim
 
 
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [(signal.SIGRTMIN, "SIGRTMIN"), (signal.SIGRTMIN + 6, f"signal {signal.SIGRTMIN + 6}")],
+    ids=["with a name", "without one"],
+)
+def test_a_worker_that_any_signal_ends_comes_back(tmp_path: Path, how: int, name: str) -> None:
+    with service(tmp_path, workers=1) as running:
+        victim = running.get("/pid")
+        os.kill(victim, how)
+        eventually(lambda: not alive(victim), "the end of the worker")
+        assert running.get("/pid") != victim
+        assert f"ended by {name}; next start" in running.log()
+
+
 def test_a_worker_that_cannot_start_ends_the_service_and_says_why(tmp_path: Path) -> None:
     with service(tmp_path, workers=1) as running:
         (tmp_path / "refuse").touch()
