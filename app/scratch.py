@@ -9,20 +9,45 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+
+
+class Scratch:
+    """A new, empty folder in `parent`, its owner's until `close`; what dead owners left there is removed first."""
+
+    def __init__(self, parent: Path, prefix: str = "") -> None:
+        self._prefix = prefix
+        _sweep(parent, prefix)
+        self.path, self._lock = _locked_folder(parent, prefix)
+
+    def make_again(self) -> bool:
+        """Where somebody has removed the folder, another one takes its place and name; tells whether it did."""
+        if self.path.is_dir():
+            return False
+        # Under a name of its own first: nobody who sweeps finds this one without its lock.
+        folder, lock = _locked_folder(self.path.parent, self._prefix)
+        try:
+            folder.rename(self.path)
+        except OSError:
+            folder.rmdir()
+            os.close(lock)
+            raise
+        os.close(self._lock)
+        self._lock = lock
+        return True
+
+    def close(self) -> None:
+        """Remove it, with what is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
 
 
 @contextmanager
 def scratch_folder(parent: Path, prefix: str = "") -> Iterator[Path]:
     """A new, empty folder in `parent`, gone at the end of the block; what dead owners left there is removed first."""
-    _sweep(parent, prefix)
-    folder, lock = _locked_folder(parent, prefix)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+    with closing(Scratch(parent, prefix)) as scratch:
+        yield scratch.path
 
 
 def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from prometheus_client import multiprocess
 from app.backoff import Backoff
 from app.compressor_watch import CompressorWatch, pause_or_stop
 from app.lifeline import ChildStarter, environment_of
-from app.scratch import scratch_folder
+from app.scratch import Scratch
 from app.settings import Settings
 from app.warm_parent import Child, NoFork, WarmParent
 
@@ -68,7 +68,7 @@ class Supervisor:
         self._workers: set[Child] = set()
         self._starter = ChildStarter()
         self._watch = CompressorWatch(settings, self.programs.compressor, self._starter)
-        self._metrics_folder = ""
+        self._metrics: Scratch  # where workers count, while the service runs
         self._warm_parent: WarmParent | None = None
 
     async def run(self) -> int:
@@ -76,8 +76,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for one in _STOP_SIGNALS:
             loop.add_signal_handler(one, self._on_signal, one)
-        with scratch_folder(_metrics_home(), "slimrank-metrics-") as folder:
-            self._metrics_folder = str(folder)
+        with closing(Scratch(_metrics_home(), "slimrank-metrics-")) as self._metrics:
             if self.settings.workers > 1:  # one alone has nobody to share with
                 self._warm_parent = WarmParent(
                     self.programs.worker, self._worker_environment(), self._starter
@@ -149,10 +148,15 @@ class Supervisor:
             _send(process, signal.SIGKILL)
         code = await ended
         self._workers.discard(process)
-        multiprocess.mark_process_dead(process.pid, self._metrics_folder)  # type: ignore[no-untyped-call]
+        multiprocess.mark_process_dead(process.pid, str(self._metrics.path))  # type: ignore[no-untyped-call]
         return code
 
     async def _start_worker(self) -> Child:
+        if self._metrics.make_again():  # without it no worker starts
+            _LOG.warning(
+                "%s was removed, and is made again; what other workers counted is not told until they start again",
+                self._metrics.path,
+            )
         # A copy, as ours may be closed while this start waits for its turn.
         with self.listener.dup() as inherited:
             warm_parent = self._warm_parent
@@ -170,7 +174,7 @@ class Supervisor:
 
     def _worker_environment(self) -> dict[str, str]:
         environment = _MALLOC | _THREADS | environment_of(self.settings, with_secrets=True)
-        environment["PROMETHEUS_MULTIPROC_DIR"] = self._metrics_folder
+        environment["PROMETHEUS_MULTIPROC_DIR"] = str(self._metrics.path)
         return environment
 
     def _kill_all(self) -> None:

@@ -3,9 +3,11 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
-from app.scratch import scratch_folder
+import pytest
+from app.scratch import Scratch, scratch_folder
 
 HOLD = """
 import os, signal, sys
@@ -98,3 +100,24 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         with scratch_folder(tmp_path):
             pass
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_folder_that_was_removed_is_made_again_and_is_its_owners(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with closing(Scratch(tmp_path, "work-")) as scratch:
+        assert not scratch.make_again(), "it is there"
+        scratch.path.rmdir()
+        assert scratch.make_again()
+        with scratch_folder(tmp_path, "work-"):
+            assert scratch.path.is_dir(), "it is swept"
+    assert list(tmp_path.iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_stands_in_the_place_of_a_removed_folder_is_left_alone(tmp_path: Path) -> None:
+    with closing(Scratch(tmp_path, "work-")) as scratch:
+        scratch.path.rmdir()
+        scratch.path.write_text("somebody else's")
+        with pytest.raises(NotADirectoryError):
+            scratch.make_again()
+        assert [path.name for path in tmp_path.iterdir()] == [scratch.path.name]

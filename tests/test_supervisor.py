@@ -1,6 +1,7 @@
 """The supervisor with real workers, real signals and real sockets. No test depends on how long something takes."""
 
 import os
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ from threading import Event
 
 import httpx2
 import pytest
+from app.scratch import scratch_folder
 
 from tests.locked import has_open, locked
 from tests.processes import HELD, Service, alive, eventually, hold, service
@@ -174,6 +176,24 @@ def test_the_metrics_folder_is_fresh_and_does_not_outlive_the_service(tmp_path: 
     with service(tmp_path) as running:
         folder = Path(running.get("/environment")["PROMETHEUS_MULTIPROC_DIR"])
         assert folder.is_dir()
+        running.signal(signal.SIGTERM)
+        assert running.exit_code() == 0
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_start_where_the_metrics_folder_was_removed(tmp_path: Path, workers: int) -> None:
+    with service(tmp_path, workers=workers) as running:
+        folder = Path(running.get("/environment")["PROMETHEUS_MULTIPROC_DIR"])
+        shutil.rmtree(folder)
+        victim = running.get("/pid")
+        os.kill(victim, signal.SIGKILL)
+        eventually(folder.is_dir, "the folder")
+        eventually(lambda: len(set(running.workers()) - {victim}) == workers, "a worker in its place")
+        assert folder.stat().st_mode & 0o777 == 0o700
+        with scratch_folder(folder.parent, "slimrank-metrics-"):
+            assert folder.is_dir(), "another service that starts takes it for a dead one's"
+        assert f"{folder} was removed, and is made again" in running.log()
         running.signal(signal.SIGTERM)
         assert running.exit_code() == 0
     assert not folder.exists()

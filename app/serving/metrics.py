@@ -74,7 +74,7 @@ class Metrics:
         )
         self._scrape_errors = Counter(
             "slimrank_scrape_errors_total",
-            "Scrapes that could not read the store or the queue.",
+            "Scrapes that could not read the job queue, or what the workers counted.",
             registry=own,
         )
         self._resident = Gauge(
@@ -139,15 +139,29 @@ class Metrics:
             _LOG.error("a scrape could not read the job queue: %s", error)
             self._scrape_errors.inc()
             live = list(self._of_variants())
-        registry = CollectorRegistry()
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-            text = generate_latest(registry)
-        else:
-            text = generate_latest(self._own)
         asked = CollectorRegistry()
         asked.register(_Asked(live))
-        return text + generate_latest(asked)
+        return self._counted() + generate_latest(asked)
+
+    def _counted(self) -> bytes:
+        """What all workers have counted."""
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder is None:
+            return generate_latest(self._own)
+        registry = CollectorRegistry()
+        try:
+            Path(
+                folder
+            ).stat()  # of one that is missing the collector says no more than that a value is wrong
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            return generate_latest(registry)
+        except FileNotFoundError as error:
+            _LOG.warning("a scrape could not read what the workers counted: %s", error)
+        # Ours alone would be told as that of all. Of scrapes this is right: without it the alert would be silent.
+        self._scrape_errors.inc()
+        registry = CollectorRegistry()
+        registry.register(self._scrape_errors)
+        return generate_latest(registry)
 
     def _live(self) -> Iterator[Metric]:
         yield from self._of_variants()

@@ -210,6 +210,47 @@ def test_new_series_need_no_descriptor(tmp_path: Path) -> None:
     assert all(one.st_blocks * 512 < 1 << 20 for one in sizes), "they are sparse"
 
 
+_WITHOUT_FOLDER = """
+import shutil, sys
+from pathlib import Path
+from app.jobs import JobQueue
+from app.serving.metrics import Metrics
+from tests.serving.rungs import a_rung, ladder
+
+folder = Path(sys.argv[1])
+metrics = Metrics(JobQueue(folder / "jobs.sqlite"))
+metrics.know("films", ladder(a_rung("baseline", "baseline")))
+metrics.of("films", "baseline").ended("ok", 0.001, None)
+metrics.flush()
+shutil.rmtree(folder / "shared")
+metrics.exposition()
+print(metrics.exposition().decode())
+"""
+
+
+def test_a_scrape_tells_what_it_can_where_the_shared_files_were_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    ran = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_FOLDER, str(tmp_path)],
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("could not read what the workers counted") == 2
+    found = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(ran.stdout)
+        for sample in family.samples
+    }
+    assert found["slimrank_active_info"] == 1
+    assert found["slimrank_scrape_errors_total"] == 2
+    assert "slimrank_requests_total" not in found, "one worker's count told as that of all"
+
+
 def test_what_one_tally_cannot_hand_over_keeps_no_other_back(
     metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
