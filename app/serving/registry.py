@@ -108,7 +108,8 @@ class Registry:
         for name in self.names():
             model = self._models.get(name)
             if model is None or not model.active.state.versions:
-                found[name] = "nothing of it is published yet"
+                why = model.failures.get("") if model is not None else None
+                found[name] = why or "nothing of it is published yet"
             elif BASELINE not in model.variants:
                 found[name] = "its baseline is not loaded"
         return found

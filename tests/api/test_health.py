@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from app.api.answers import Live, Readiness
+from app.store import ACTIVE_FILE
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -36,6 +37,16 @@ def test_an_empty_store_is_not_ready_but_live(small: SmallModel) -> None:
         assert (found.status, found.models[NAME].ready) == ("not_ready", False)
         assert found.models[NAME].missing == "nothing of it is published yet"
         assert own.get("/health/live").status_code == 200
+
+
+def test_a_damaged_active_state_at_the_start_is_what_is_missing(small: SmallModel) -> None:
+    (small.store_folder / NAME / ACTIVE_FILE).write_bytes(b"{")
+    with serving(small) as own:
+        one = readiness(own, 503).models[NAME]
+        assert one.missing is not None
+        assert "active.json cannot be read" in one.missing
+        assert one.failures == {"": one.missing}
+        assert str(small.store_folder) not in one.missing
 
 
 def test_without_any_model_it_is_not_ready(small: SmallModel) -> None:

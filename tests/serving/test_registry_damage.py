@@ -149,7 +149,8 @@ def test_a_damaged_active_state_at_the_start_is_not_ready_and_heals(small: Small
     async def scene(one: Running) -> None:
         with pytest.raises(NotReady):
             one.registry.get(NAME)
-        assert one.registry.missing() == {NAME: "nothing of it is published yet"}
+        assert "active.json cannot be read" in one.registry.models[NAME].failures[""]
+        assert one.registry.missing() == {NAME: one.registry.models[NAME].failures[""]}
         path.write_bytes(content)
         await one.registry.refresh()
         assert one.versions().keys() == ALL
