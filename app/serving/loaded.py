@@ -4,6 +4,7 @@ A LoadedModel never changes. What becomes active makes a new one, which takes ov
 way keep the one they began with, and a session is freed when nobody refers to it any more.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ from app.serving.verified import Verified
 from app.serving.warm import warm_lane
 from app.settings import Settings
 from app.store import CATALOG, ArtifactStore
+
+_LOG = logging.getLogger(__name__)
 
 _ALIKE = 1.25
 """Versions of a variant whose sizes differ by no more than this factor are the same graph, trained again."""
@@ -91,6 +94,18 @@ class LoadedModel:
         return next((one.reader for one in self.variants.values()), None)
 
 
+def fault_of(error: Exception) -> str:
+    """What is told of an error that nothing should raise; it may have a path in it, and is logged whole."""
+    return f"a fault of the service while it was loaded ({type(error).__name__}); its log has the cause"
+
+
+def _reason(error: Exception) -> str:
+    """Why a version could not be loaded, without a path."""
+    if isinstance(error, ServiceError):
+        return str(error)
+    return error.strerror or "unreadable" if isinstance(error, OSError) else fault_of(error)
+
+
 class Loader:
     """Loads active versions, checked byte for byte before onnxruntime sees them. Slow: call it in a thread."""
 
@@ -110,7 +125,7 @@ class Loader:
         rungs: dict[str, Rung] = {}
         variants: dict[str, LoadedVariant] = {}
         failures: dict[str, str] = {}
-        old = dict(before.variants) if before else {}
+        old, told = (dict(before.variants), before.failures) if before else ({}, {})
         readers = {one.catalog_version: one.reader for one in old.values()}
         for variant, version in active.state.versions.items():
             try:
@@ -122,10 +137,10 @@ class Loader:
                     )
                     readers[variants[variant].catalog_version] = variants[variant].reader
                 rungs[variant] = variants[variant].rung
-            except (ServiceError, OSError) as error:
-                failures[variant] = (
-                    str(error) if isinstance(error, ServiceError) else error.strerror or "unreadable"
-                )
+            except Exception as error:  # noqa: BLE001  (the other variants do not wait for this one)
+                failures[variant] = reason = _reason(error)
+                if not isinstance(error, ServiceError | OSError) and reason != told.get(variant):
+                    _LOG.exception("%s/%s version %s: a fault of the service", name, variant, version)
                 if variant in old:
                     variants[variant], rungs[variant] = old[variant], old[variant].rung
                 elif rung := self._rung(name, variant, version):

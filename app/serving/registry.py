@@ -17,7 +17,7 @@ from app.model_card import BASELINE, model_names
 from app.serving.admission import Admission
 from app.serving.batcher import Batcher
 from app.serving.lane import TURN_SECONDS
-from app.serving.loaded import Engine, LoadedModel, Loader
+from app.serving.loaded import Engine, LoadedModel, Loader, fault_of
 from app.serving.loading import loading_thread
 from app.serving.metrics import Metrics
 from app.serving.shadow_queue import ShadowQueue, Traffic
@@ -28,7 +28,6 @@ _FLUSH_SECONDS = 0.25
 _SETTLE_SECONDS = 2.0
 _QUICK_SECONDS = 0.001
 _ONE_CORE_SECONDS = 1.2 * TURN_SECONDS
-_FAULT = "a fault of the service while it was loaded; its log has the cause"
 _LOG = logging.getLogger(__name__)
 
 
@@ -141,10 +140,12 @@ class Registry:
             after = await loop.run_in_executor(self._loading, self._loader.load, name, before)
         except ArtifactCorrupt as error:
             after = self._not_loaded(name, before, error.message)
-        except Exception:  # noqa: BLE001  (it is logged whole)
+        except Exception as error:  # noqa: BLE001  (it is logged whole)
             # It must not end the watch, or the start: other models serve, and this one by what is loaded.
-            _LOG.exception("%s: a fault of the service", name)
-            after = self._not_loaded(name, before, _FAULT)
+            reason = fault_of(error)
+            if before is None or before.failures.get("") != reason:  # the watch comes back at once
+                _LOG.exception("%s: a fault of the service", name)
+            after = self._not_loaded(name, before, reason)
         self._note(name, before, after)
         return after
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from app.active import Active
 from app.errors import NotReady
 from app.jobs import QUEUE_FILE, JobQueue
 from app.serving.metrics import Metrics
@@ -189,28 +188,6 @@ def test_a_worker_without_descriptors_for_a_while_goes_on_watching(
     play(small, scene, poll_seconds=0.01)
 
 
-def test_a_fault_of_the_watch_or_of_the_metrics_ends_neither(
-    small: SmallModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def scene(one: Running) -> None:
-        with monkeypatch.context() as planted:
-            planted.setattr(one.metrics, "measure_memory", _fault)
-            planted.setattr(one.metrics, "flush", _fault)
-            await until(lambda: "the watch of the store: a fault" in caplog.text)
-            await until(lambda: "metrics: a fault" in caplog.text)
-        new = publish_again(small, "baseline")
-        activate(small, new)
-        await until(lambda: one.versions()["baseline"] == new.version)
-        one.metrics.of(NAME, "baseline").ended("ok", 1.0, None)
-        await until(lambda: b'outcome="ok"' in one.metrics.exposition())
-
-    play(small, scene, poll_seconds=0.01)
-
-
-def _fault() -> None:
-    raise ZeroDivisionError
-
-
 def test_what_is_loaded_goes_on_while_the_store_is_away(small: SmallModel) -> None:
     async def scene(one: Running) -> None:
         before, away = await one.answer(), small.store_folder.with_name("away")
@@ -258,39 +235,6 @@ def test_a_state_that_goes_after_the_store_was_listed_takes_nothing_away(small: 
                 await registry.refresh()
                 assert registry.get(NAME).variants == before
                 assert "slimrank rewrite" in registry.get(NAME).failures[""]
-        finally:
-            await registry.stop()
-
-    asyncio.run(asyncio.wait_for(scene(), WAIT_SECONDS))
-
-
-def test_a_fault_while_looking_at_the_store_ends_neither_the_watch_nor_the_start(small: SmallModel) -> None:
-    class Faulty(ArtifactStore):
-        """Planted: what no reading of a store should raise."""
-
-        faulty = True
-
-        def active(self, model: str) -> Active:
-            if self.faulty:
-                raise ZeroDivisionError
-            return super().active(model)
-
-    async def scene() -> None:
-        store = Faulty(small.store_folder)
-        registry = Registry(
-            small.settings(poll_seconds=0.01), store, Metrics(JobQueue(small.store_folder / QUEUE_FILE))
-        )
-        await registry.start()
-        try:
-            assert "a fault of the service" in registry.models[NAME].failures[""]
-            store.faulty = False
-            await until(lambda: NAME not in registry.missing())
-            before = registry.get(NAME).variants
-            store.faulty = True
-            await until(lambda: bool(registry.get(NAME).failures))
-            assert registry.get(NAME).variants == before
-            store.faulty = False
-            await until(lambda: not registry.get(NAME).failures)
         finally:
             await registry.stop()
 
