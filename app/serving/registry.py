@@ -195,12 +195,18 @@ class Registry:
         self._metrics.know(name, after.rungs)
 
     async def _flush_metrics(self) -> None:
+        told = ""
         while True:
             await asyncio.sleep(_FLUSH_SECONDS)
             try:
                 self._metrics.flush()
-            except Exception:  # noqa: BLE001  (it is logged whole)
-                _LOG.exception("metrics: a fault of the service; what was counted is handed over later")
+                told = ""
+            except Exception as error:  # noqa: BLE001  (it is logged whole)
+                if (
+                    repr(error) != told
+                ):  # four times a second, for as long as the folder of the metrics is missing
+                    _LOG.exception("metrics: a fault of the service; what was counted is handed over later")
+                told = repr(error)
 
     async def _watch_store(self) -> None:
         gives_back_at = math.inf
