@@ -174,11 +174,11 @@ class Hot:
             observation.answered_by(ranking)
             ask.respond(_OK, _answer(ask, ranking, observation.total_ms), [])
             observation.ended(self._metrics, "ok")
-            if work is not None:
-                begun.model.engine.admission.note_work(work + time.perf_counter() - started)
-                begun.model.engine.admission.note_answer()
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told
             self._fail(ask, observation, error)
+        if work is not None:
+            begun.model.engine.admission.note_work(work + time.perf_counter() - started)
+            begun.model.engine.admission.note_answer()
 
     def _fail(self, ask: Ask, observation: Observation, error: Exception) -> None:
         if isinstance(error, ClientGone):

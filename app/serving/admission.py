@@ -24,14 +24,15 @@ _MARGIN_UP, _MARGIN_DOWN = 0.05, 0.00025
 """A wait counts for more than is predicted, as much as it takes that about one in two hundred answers is late: each of
 those widens the margin by what the others narrow it. (A mean alone would be exceeded half of the time.)"""
 _SHEDS_SECONDS = 0.1
-_LOOK_FOR_GONE_SECONDS = 0.02
-"""To look through the whole queue for each refusal would be most of the work of an overload."""
+_LOOK_FOR_GONE_SECONDS = 0.0001
+"""For each place of the queue: to look through all of it at each refusal would be most of the work of an overload."""
 _ANSWERS_A_LOOK = 64
 _FEW_OTHERS = 8
 _BUSY_STEP = 0.25
 _MOST_BESIDE = 4.0
-_OUTLIER = 4.0
-"""What took more times as long as usual was interrupted: it counts as slow, and no more."""
+_OUTLIER = 16.0
+"""What took more times as long as usual was interrupted. High enough that the mean of what is slow now and then is met:
+it is reckoned with for each request that waits."""
 
 
 class Admission:
@@ -113,7 +114,7 @@ class Admission:
 
     def _forgot_gone(self, now: float) -> bool:
         """Give the places of clients that have left to others, now and then; whether it was done now."""
-        if now - self._looked_for_gone_at < _LOOK_FOR_GONE_SECONDS:
+        if now - self._looked_for_gone_at < _LOOK_FOR_GONE_SECONDS * self._batcher.depth:
             return False
         self._looked_for_gone_at = now
         self._batcher.forget_gone()

@@ -58,7 +58,8 @@ def check_unread(model: LoadedModel, body: bytes | bytearray, received: float, d
         admission.check_queue(lane, rows, deadline)
     except Overloaded:
         if asked == AUTO:
-            model.load.note(rows)
+            canary = model.active.state.policy.canary  # whose users are not known before the body is read
+            model.load.note_asked(rows, 1.0 if canary is None else 1.0 - canary.percent / 100)
         raise
 
 

@@ -3,7 +3,7 @@
 Raw ids stop here. A candidate is ranked when the catalog has its id, or the request brings item features of its own.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,8 @@ from app.serving.query import Candidates, Encoded, Features, Query
 
 _PIECE_ROWS = 500
 """So many values of one feature are encoded in a few milliseconds."""
+_ALWAYS_GIVEN = 10
+"""What /recommend gives unless it is told otherwise."""
 _NOTHING: Mapping[str, Array] = {}
 
 
@@ -31,6 +33,9 @@ class _IdsOfRows(Sequence[str]):
 
     def __getitem__(self, place: Any) -> Any:
         return self._ids[self._rows[place]]
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._ids.__getitem__, self._rows.tolist())
 
 
 class FeatureReader:
@@ -122,10 +127,9 @@ class FeatureReader:
         return {name: values[ranked] for name, values in inputs.items()}
 
     def _whole_catalog(self, query: Query, request: dict[str, Array], user_row: int) -> Encoded:
-        if query.k is not None and query.k > self.max_candidates:
-            raise InvalidInput(
-                f"k: {query.k:,} are too many; at most {self.max_candidates:,} are given", field="k"
-            )
+        most = max(self.max_candidates, _ALWAYS_GIVEN)
+        if query.k is not None and query.k > most:
+            raise InvalidInput(f"k: {query.k:,} are too many; at most {most:,} are given", field="k")
         catalog = self.catalog
         wanted = np.ones(len(catalog.item_ids), dtype=bool)
         if query.exclude_seen:

@@ -44,14 +44,14 @@ class Load:
     `worker` is what the requests of all models take, of which each notes its own.
     """
 
-    def __init__(self, worker: Taken | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, worker: Taken, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._worker = worker or Taken(clock)
+        self._worker = worker
         self._own, self._fixed = Taken(clock), Taken(clock)
         self._at = clock()
         self._remembered = _Window(_REMEMBERED_SECONDS)
         self._lately = _Window(_LATELY_SECONDS)
-        self._new_requests = self._new_rows = 0
+        self._new_requests = self._new_rows = 0.0
         self.bytes_per_row = 0.0
         """How long the bodies of late were for each of their candidates; 0 until one was read."""
 
@@ -60,19 +60,22 @@ class Load:
         size = body_bytes / rows
         self.bytes_per_row += _SIZE_STEP * (size - self.bytes_per_row) if self.bytes_per_row else size
 
-    def note(self, rows: int, seconds: float = 0.0) -> None:
-        """A request for so many rows has come, which leaves the variant to the ladder, and takes so long of a worker.
+    def note_asked(self, rows: int, open_share: float = 1.0) -> None:
+        """So many rows are asked for, answered or refused because of others.
 
-        One that is refused takes none.
+        `open_share` is how likely the request leaves the variant to the ladder.
         """
         # Refusals under overload must cost next to nothing: a few milliseconds make no difference to what has faded.
         if self._clock() - self._at > _AT_ONCE_SECONDS:
             self._fade()
-        self._new_requests += 1
-        self._new_rows += rows
-        if seconds:
-            self._own.note(seconds)
-            self._worker.note(seconds)
+        self._new_requests += open_share
+        self._new_rows += open_share * rows
+
+    def note(self, rows: int, seconds: float) -> None:
+        """So many rows are asked for, which take so long of a worker as the ladder has it now."""
+        self.note_asked(rows)
+        self._own.note(seconds)
+        self._worker.note(seconds)
 
     def note_fixed(self, seconds: float) -> None:
         """A request has come that takes so long of a worker, and whose variant is not the ladder's to choose."""
@@ -106,7 +109,7 @@ class Load:
             window.requests += self._new_requests
             window.rows += self._new_rows
             window.fade(passed)
-        self._new_requests = self._new_rows = 0
+        self._new_requests = self._new_rows = 0.0
 
 
 class _Window:

@@ -65,9 +65,9 @@ class LoadedModel:
     rungs: Mapping[str, Rung]
     """Active variants by name, loaded or not, as far as their manifests and reports can be read."""
     variants: Mapping[str, LoadedVariant]
+    load: Load
     failures: Mapping[str, str] = field(default_factory=dict)
     """For a variant whose active version could not be loaded: why."""
-    load: Load = field(default_factory=Load)
     level: Level = field(default_factory=Level)
     ladder: Ladder = field(init=False)
     shadow: Shadow | None = field(init=False)
@@ -149,7 +149,7 @@ class Loader:
             load, level = before.load, before.level
         else:
             load, level = Load(self._engine.taken), Level()
-        return LoadedModel(name, self._engine, active, rungs, variants, failures, load, level)
+        return LoadedModel(name, self._engine, active, rungs, variants, load, failures, level)
 
     def _load_variant(
         self,

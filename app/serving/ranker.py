@@ -116,7 +116,7 @@ def _choose(model: LoadedModel, query: Query) -> tuple[Choice, LoadedVariant, fl
     except Overloaded:
         # It is load all the same: else the ladder would step up, and refuse again.
         if choice.is_open:
-            model.load.note(rows)
+            model.load.note_asked(rows)
         raise
 
 

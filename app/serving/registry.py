@@ -17,6 +17,7 @@ from app.model_card import BASELINE, model_names
 from app.serving.admission import Admission
 from app.serving.batcher import Batcher
 from app.serving.lane import TURN_SECONDS
+from app.serving.load import Load
 from app.serving.loaded import Engine, LoadedModel, Loader, fault_of
 from app.serving.loading import loading_thread
 from app.serving.metrics import Metrics
@@ -154,7 +155,7 @@ class Registry:
         failures = {"": reason}
         if before is not None:
             return replace(before, failures=failures)
-        return LoadedModel(name, self.engine, Active(), {}, {}, failures)
+        return LoadedModel(name, self.engine, Active(), {}, {}, Load(self.engine.taken), failures)
 
     def _lost(self, before: LoadedModel) -> LoadedModel:
         lost = (

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+from app.api import hot
 from app.api.answers import RankResponse
+from app.errors import DeadlineExceeded
 from fastapi.testclient import TestClient
 
 from tests.api.checks import RANK, ranking_of, refused
@@ -198,3 +200,14 @@ def test_as_many_candidates_as_the_settings_allow(client: TestClient) -> None:
 def test_an_unknown_model_is_not_found_whatever_the_body(client: TestClient) -> None:
     for content in (b'{"candidates": ["i1"]}', b"{", b""):
         assert "'movies'" in refused(client.post("/v1/models/movies/rank", content=content), "unknown_model")
+
+
+def test_what_late_answers_take_is_learned_too(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: object) -> object:
+        raise DeadlineExceeded("planted")
+
+    admission = client.app.state.hot._registry.engine.admission  # type: ignore[attr-defined]
+    before = admission.request_seconds
+    monkeypatch.setattr(hot, "finish", late)
+    refusal(client, "deadline_exceeded")
+    assert admission.request_seconds != before

@@ -16,9 +16,9 @@ class Clock:
 def seen(arrivals: np.ndarray, rows: int = 10) -> list[float]:
     """Requests in a second, as they are reckoned just after each arrival."""
     clock = Clock()
-    load, found = Load(clock=clock), []
+    load, found = Load(Taken(clock), clock), []
     for clock.now in arrivals.tolist():
-        load.note(rows)
+        load.note_asked(rows)
         found.append(load.utilization(lambda _: 0.0, 1.0))
     return found
 
@@ -30,10 +30,10 @@ def poisson(rate: float, seconds: float, seed: int = 0) -> np.ndarray:
 
 def test_what_comes_is_a_share_of_time_by_its_rows_and_by_its_number() -> None:
     clock = Clock()
-    load = Load(clock=clock)
+    load = Load(Taken(clock), clock)
     assert load.utilization(lambda rows: rows * 1e-6, 1e-4) == 0
     for clock.now in np.arange(0, 3, 0.001).tolist():
-        load.note(100 if clock.now < 1 else 300)
+        load.note_asked(100 if clock.now < 1 else 300)
     assert load.utilization(lambda rows: rows * 1e-6, 1e-4) == pytest.approx(0.4, rel=0.05)
 
 
@@ -54,11 +54,11 @@ def test_a_load_that_begins_is_seen_within_a_few_hundredths_of_a_second(rate: fl
 
 def test_a_burst_of_small_requests_is_not_taken_for_one_of_large_ones() -> None:
     clock = Clock()
-    load = Load(clock=clock)
+    load = Load(Taken(clock), clock)
     for clock.now in np.arange(0, 3, 0.1).tolist():
-        load.note(1000)
+        load.note_asked(1000)
     for _ in range(50):
-        load.note(1)
+        load.note_asked(1)
     large = 10 * 1000e-6
     assert load.utilization(lambda rows: rows * 1e-6, 0.0) < 5 * large
 
@@ -69,7 +69,7 @@ def test_a_few_requests_at_once_are_no_load() -> None:
 
 def test_what_names_its_variant_takes_the_same_whatever_the_rung() -> None:
     clock = Clock()
-    load = Load(clock=clock)
+    load = Load(Taken(clock), clock)
     for clock.now in np.arange(0, 3, 0.01).tolist():
         load.note_fixed(0.004)
     assert load.taken_share() == pytest.approx(0.4, rel=0.05)
@@ -84,17 +84,25 @@ def test_what_other_models_take_is_taken_and_what_the_own_ladder_decides_is_not(
         one.note(10, 0.006)
         other.note(10, 0.002)
         other.note_fixed(0.001)
-        other.note(10)  # it was refused
+        other.note_asked(10)  # it was refused
     assert one.taken_share() == pytest.approx(0.3, rel=0.05)
     assert other.taken_share() == pytest.approx(0.7, rel=0.05)
     clock.now += 5
     assert one.taken_share() < 0.001
 
 
+def test_what_may_be_the_canarys_counts_by_half() -> None:
+    clock = Clock()
+    load = Load(Taken(clock), clock)
+    for clock.now in np.arange(0, 3, 0.001).tolist():
+        load.note_asked(100, 0.5)
+    assert load.utilization(lambda rows: rows * 1e-6, 0.0) == pytest.approx(0.05, rel=0.05)
+
+
 def test_a_load_that_has_ended_is_forgotten() -> None:
     clock = Clock()
-    load = Load(clock=clock)
+    load = Load(Taken(clock), clock)
     for _ in range(1000):
-        load.note(10)
+        load.note_asked(10)
     clock.now = 5.0
     assert load.utilization(lambda _: 0.0, 1.0) < 0.5

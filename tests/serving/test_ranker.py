@@ -240,9 +240,14 @@ def test_what_the_canary_answers_is_a_load_by_what_it_takes(small: SmallModel) -
 
 def test_the_models_of_a_worker_see_each_other_load(small: SmallModel) -> None:
     publish_as(small, "other")
+    state = small.store_folder / "other" / "active.json"
+    sound = state.read_bytes()
+    state.write_bytes(b"damaged")  # at the start: a model that heals is one of them all the same
 
     async def scene() -> None:
         async with running(small) as one:
+            state.write_bytes(sound)
+            await one.registry.refresh()
             mine, other = one.registry.get(NAME), one.registry.get("other")
             for _ in range(20):
                 await rank(mine, Query({}, {}, IDS))

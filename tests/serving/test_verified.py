@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.small_model import NAME, SmallModel
 
 @pytest.fixture
 def folder(small: SmallModel) -> Path:
+    time.sleep(0.1)  # what was copied just now is not remembered
     return small.store.folder(NAME, "baseline", active_version(small, "baseline"))
 
 
