@@ -96,7 +96,7 @@ def test_what_may_be_the_canarys_counts_by_half() -> None:
     load = Load(Taken(clock), clock)
     for clock.now in np.arange(0, 3, 0.001).tolist():
         load.note_asked(100, 0.5)
-    assert load.utilization(lambda rows: rows * 1e-6, 0.0) == pytest.approx(0.05, rel=0.05)
+    assert load.utilization(lambda rows: rows * 1e-6, 1e-4) == pytest.approx(0.1, rel=0.05)
 
 
 def test_a_load_that_has_ended_is_forgotten() -> None:
