@@ -10,9 +10,10 @@ omission").
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from loadtest.samples import Samples
 
 _TIMER_SECONDS = 0.001
 _AT_ONCE = 16
+_OPENING_SECONDS = 10.0
 MAX_CONNECTIONS = 512
 """More requests than this cannot be under way at once; the rest wait, and their latency counts the wait."""
 
@@ -79,7 +81,7 @@ class Generator:
         self._plan = plan
         self.samples = Samples(len(plan.order))
         self._idle: list[Connection] = []
-        self._opening = 0
+        self._opening: set[asyncio.Task[None]] = set()
         self._all: set[Connection] = set()
         self._waiting: deque[int] = deque()
         self._under_way: dict[Connection, int] = {}
@@ -99,9 +101,16 @@ class Generator:
         else:
             await self._open_loop(self._plan.at_seconds)
         self.samples.end(time.perf_counter())
+        await self._close()
+        return self.samples
+
+    async def _close(self) -> None:
+        """End all connections, those that are being opened too: a loop cannot close over one that is half open."""
+        if self._opening:
+            await asyncio.wait(self._opening, timeout=_OPENING_SECONDS)
         for one in list(self._all):
             one.close()
-        return self.samples
+        await asyncio.sleep(0)
 
     async def _prove(self) -> None:
         self._unproven, self._idle = set(self._idle), []
@@ -160,10 +169,13 @@ class Generator:
                 self._send(connection, number)
                 return
         self._waiting.append(number)
-        if len(self._all) + self._opening < MAX_CONNECTIONS:
-            self._opening += 1
-            task = asyncio.ensure_future(self._open_more())
-            task.add_done_callback(lambda done: done.exception())
+        if len(self._all) + len(self._opening) < MAX_CONNECTIONS:
+            self._in_background(self._open_more())
+
+    def _in_background(self, opening: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(opening)
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
 
     async def _open_more(self) -> None:
         try:
@@ -171,8 +183,6 @@ class Generator:
         except OSError:
             if self._waiting:
                 self.samples.fail(self._waiting.popleft(), time.perf_counter(), "refused")
-        finally:
-            self._opening -= 1
         self._use_idle()
 
     def _use_idle(self) -> None:
@@ -206,7 +216,7 @@ class Generator:
             if connection.open:
                 self._send_next(connection)
             else:
-                asyncio.ensure_future(self._reopen())  # noqa: RUF006  (it ends with the loop)
+                self._in_background(self._reopen())
         elif connection.open:
             if self._waiting:
                 self._send(connection, self._waiting.popleft())

@@ -116,6 +116,25 @@ def test_refusals_lost_connections_and_silence_are_told_apart() -> None:
     assert samples.summary().outcomes == {OK: 17, "429": 1, "connection lost": 1, "timeout": 1}
 
 
+def test_connections_that_are_still_being_opened_at_the_end_are_waited_for() -> None:
+    class Slow(Generator):
+        """What it opens besides the first connections takes a while."""
+
+        async def _open(self) -> None:
+            if self._next or len(self._all) == 2:
+                await asyncio.sleep(0.3)
+            await super()._open()
+
+    async def run() -> Samples:
+        async with server(answers) as port:
+            samples = await Slow("127.0.0.1", port, [REQUEST], open_plan(np.zeros(20))).run()
+            left = {task.get_coro().__qualname__ for task in asyncio.all_tasks()}  # type: ignore[union-attr]
+            assert not [name for name in left if "Generator" in name or "Slow" in name]
+        return samples
+
+    assert asyncio.run(run()).summary().outcomes == {OK: 20}
+
+
 def test_nobody_listening_is_a_failure_of_each_request() -> None:
     async def run() -> Samples:
         async with server(answers) as port:
