@@ -72,7 +72,9 @@ class Settings(BaseSettings):
         "0 takes the usable cores divided by the workers, rounded down, and at least 1.",
     )
     max_candidates: Annotated[int, Field(ge=1)] = Field(
-        default=10_000, description="Most candidates that one rank request may name."
+        default=10_000,
+        description="Most candidates that one rank request may name, "
+        "and most items that /recommend gives (10 at least).",
     )
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
         default=4 * 1024 * 1024, description="Largest request body, in bytes."

@@ -150,9 +150,8 @@ class Metrics:
             return generate_latest(self._own)
         registry = CollectorRegistry()
         try:
-            Path(
-                folder
-            ).stat()  # of one that is missing the collector says no more than that a value is wrong
+            # Of a folder that is missing the collector says no more than that a value is wrong.
+            Path(folder).stat()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             return generate_latest(registry)
         except FileNotFoundError as error:

@@ -203,9 +203,7 @@ class Registry:
                 self._metrics.flush()
                 told = ""
             except Exception as error:  # noqa: BLE001  (it is logged whole)
-                if (
-                    repr(error) != told
-                ):  # four times a second, for as long as the folder of the metrics is missing
+                if repr(error) != told:  # it comes back four times a second while their folder is missing
                     _LOG.exception("metrics: a fault of the service; what was counted is handed over later")
                 told = repr(error)
 

@@ -193,19 +193,24 @@ metrics.flush()
 """
 
 
-def test_new_series_need_no_descriptor(tmp_path: Path) -> None:
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    ran = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_DESCRIPTORS, str(tmp_path)],
-        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)},
+def _run_sharing(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program as a worker counts: in files that it shares with others, in `shared` of the folder."""
+    shared = folder / "shared"
+    shared.mkdir()
+    return subprocess.run(
+        [sys.executable, "-c", program, str(folder)],
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(shared)},
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
+
+
+def test_new_series_need_no_descriptor(tmp_path: Path) -> None:
+    ran = _run_sharing(_WITHOUT_DESCRIPTORS, tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "")
-    sizes = [path.stat() for path in folder.glob("*.db")]
+    sizes = [path.stat() for path in (tmp_path / "shared").glob("*.db")]
     assert sizes
     assert all(one.st_blocks * 512 < 1 << 20 for one in sizes), "they are sparse"
 
@@ -229,16 +234,7 @@ print(metrics.exposition().decode())
 
 
 def test_a_scrape_tells_what_it_can_where_the_shared_files_were_removed(tmp_path: Path) -> None:
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    ran = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_FOLDER, str(tmp_path)],
-        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    ran = _run_sharing(_WITHOUT_FOLDER, tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr.count("could not read what the workers counted") == 2
     found = {
