@@ -120,44 +120,78 @@ def test_validation_rows_decide_and_test_rows_are_not_looked_at(
 
 
 def test_a_layer_that_gains_no_time_stays_in_float(graph: onnx.ModelProto, workshop: Workshop) -> None:
-    """What quantizes here makes one layer far slower, and another one free."""
-    nodes = {node.input[1]: node for node in dense_nodes(graph)}
-    slow, free = nodes["deep.layers.1.weight"], nodes["deep.layers.0.item.weight"]
+    """What quantizes here makes one layer a hundred times slower, and another one thirty times quicker."""
+    nodes = {node.input[1]: node.name for node in dense_nodes(graph)}
+    slow, quick = nodes["deep.layers.1.weight"], nodes["deep.layers.0.item.weight"]
     asked: list[set[str]] = []
 
-    def slower(layers: Collection[str]) -> onnx.ModelProto:
+    def quantized(layers: Collection[str]) -> onnx.ModelProto:
         asked.append(set(layers))
-        return edited(graph, lambda copy: _stretch(copy, slow.name) if slow.name in layers else None)
+
+        def change(copy: onnx.ModelProto) -> None:
+            _widen(copy, quick, narrow_again=quick in layers)
+            if slow in layers:
+                _stretch(copy, slow)
+
+        return edited(graph, change)
 
     notes: list[str] = []
     config = MixedPrecisionConfig(keep_float="measured", measure="logit", budget=1, candidates=50)
-    with_mixed_precision(graph, slower, config, replace(workshop, note=notes.append))
+    with_mixed_precision(quantized(()), quantized, config, replace(workshop, note=notes.append))
     (note,) = (
         one for one in notes if one.startswith("deep.layers.1.weight stays in float: it gains no time (")
     )
     assert note.endswith(" us in float)")
-    assert {slow.name} in asked
-    assert {free.name} in asked
-    assert slow.name not in asked[-1]
+    assert {slow} in asked
+    assert {quick} in asked
+    assert quick in asked[-1]
+    assert slow not in asked[-1]
 
 
 def _stretch(graph: onnx.ModelProto, name: str) -> None:
-    """Multiply the values that a layer reads by a large matrix and by its inverse, over and over."""
-    (at,) = (position for position, node in enumerate(graph.graph.node) if node.name == name)
-    node = graph.graph.node[at]
-    width = next(one.dims[1] for one in graph.graph.initializer if one.name == node.input[1])
-    graph.graph.initializer.extend(
-        numpy_helper.from_array(values.astype(np.float32), label)
-        for label, values in (("there", np.eye(width, 2000)), ("back", np.eye(2000, width)))
+    """The layer reads what it read before, by way of two thousand copies of which the largest is taken."""
+    axis, copies = _indices(graph, "axis", [2]), _indices(graph, "copies", [1, 1, 2000])
+    _insert(
+        graph,
+        name,
+        helper.make_node("Unsqueeze", [_input(graph, name), axis], ["thin"]),
+        helper.make_node("Expand", ["thin", copies], ["copied"]),
+        helper.make_node("ReduceMax", ["copied", axis], ["largest"], keepdims=0),
     )
-    value = node.input[0]
-    for turn in range(10):
-        graph.graph.node.insert(at, helper.make_node("MatMul", [value, "there"], [f"wide_{turn}"]))
-        graph.graph.node.insert(
-            at + 1, helper.make_node("MatMul", [f"wide_{turn}", "back"], [f"same_{turn}"])
-        )
-        value, at = f"same_{turn}", at + 2
-    node.input[0] = value
+
+
+def _widen(graph: onnx.ModelProto, name: str, *, narrow_again: bool) -> None:
+    """The layer reads a hundred copies side by side, whose weights add up to its own; or the first of them."""
+    (node,) = (one for one in graph.graph.node if one.name == name)
+    weight = weights(graph)[node.input[1]]
+    times = _indices(graph, "times", [1, 100])
+    steps = [helper.make_node("Tile", [node.input[0], times], ["wide"])]
+    if narrow_again:
+        bounds = [_indices(graph, f"at_{at}", [at]) for at in (0, weight.shape[1], 1)]
+        steps.append(helper.make_node("Slice", ["wide", *bounds], ["first"]))
+    else:
+        (stored,) = (one for one in graph.graph.initializer if one.name == node.input[1])
+        stored.CopyFrom(numpy_helper.from_array(np.tile(weight / 100, 100), node.input[1]))
+    _insert(graph, name, *steps)
+
+
+def _input(graph: onnx.ModelProto, name: str) -> str:
+    (node,) = (one for one in graph.graph.node if one.name == name)
+    return node.input[0]
+
+
+def _indices(graph: onnx.ModelProto, name: str, values: list[int]) -> str:
+    """The name of a constant that the graph now has."""
+    graph.graph.initializer.append(numpy_helper.from_array(np.array(values, dtype=np.int64), name))
+    return name
+
+
+def _insert(graph: onnx.ModelProto, name: str, *steps: onnx.NodeProto) -> None:
+    """The layer reads what the last step gives."""
+    (at,) = (position for position, node in enumerate(graph.graph.node) if node.name == name)
+    graph.graph.node[at].input[0] = steps[-1].output[0]
+    for position, step in enumerate(steps, start=at):
+        graph.graph.node.insert(position, step)
 
 
 def test_a_layer_is_timed_alone_on_the_rows_of_its_side(graph: onnx.ModelProto, workshop: Workshop) -> None:
