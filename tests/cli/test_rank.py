@@ -1,13 +1,14 @@
 """`slimrank rank`: what it sends, how it shows an answer, and what it says when there is none."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import pytest
-from app.listener import open_listener, url_of
+from app.listener import url_of
 
 from tests.cli.conftest import Ran
 
@@ -120,9 +121,9 @@ def test_errors_are_said_in_one_line(
 
 
 def test_nobody_is_there(slimrank: Slimrank) -> None:
-    with open_listener("127.0.0.1", 0) as taken:
-        url = url_of(taken)
-    ran = slimrank("rank", "m", "--url", url)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # it does not listen, and nobody else gets its port meanwhile
+        ran = slimrank("rank", "m", "--url", url_of(silent))
     assert ran.code == 1
     assert "is the service running?" in ran.err
 
