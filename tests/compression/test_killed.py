@@ -5,6 +5,7 @@ import random
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 
 import onnx
@@ -20,7 +21,8 @@ from tests.small_model import NAME, SmallModel
 
 # The moments are spread over the whole job, one in each of so many parts of it.
 KILLS = 8
-# More of them until one job was given up: how many a job takes depends on how fast it runs.
+# More of them until one job was given up: how many a job takes depends on how fast it runs. They come soon after its
+# claim, when all of its work is still to be done, so that no job outruns them.
 MOST_KILLS = 40
 VARIANTS = {"baseline", "int8-dynamic", "int8-static"}
 
@@ -44,10 +46,10 @@ def start(model: SmallModel) -> "subprocess.Popen[bytes]":
 
 
 def moments(rng: random.Random) -> Iterator[float]:
-    """Shares of the job from its claim (below 0) to its end, one in each part of it, in any order, for ever."""
-    while True:
-        parts = rng.sample(range(KILLS), KILLS)
-        yield from ((part + rng.random()) / KILLS * 1.25 - 0.25 for part in parts)
+    """Shares of the job from its claim (below 0) to its end, one in each part of it, in any order; then its claim."""
+    parts = rng.sample(range(KILLS), KILLS)
+    yield from ((part + rng.random()) / KILLS * 1.25 - 0.25 for part in parts)
+    yield from repeat(-0.25)
 
 
 def moment(done: float, rng: random.Random) -> tuple[Callable[[Job], bool], float]:
