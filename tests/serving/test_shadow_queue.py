@@ -165,6 +165,9 @@ def test_rows_that_wait_are_bounded_but_for_one_request_alone() -> None:
             assert bench.outcomes()["full"] > 0
             await until(lambda: bench.queue._worker is None)
         assert bench.outcomes() == {"full": 2, "compared": 2}
+        for _ in range(3):
+            bench.queue.put(Work(rows=1))
+        await bench.ended(full=2, compared=5)
 
     play(scene)
 
