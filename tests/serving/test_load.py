@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 from app.serving.load import Load, Taken
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.serving.clocks import Clock
 
 
 def seen(arrivals: np.ndarray, rows: int = 10) -> list[float]:
