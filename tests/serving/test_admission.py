@@ -5,10 +5,12 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from app.errors import DeadlineExceeded, Overloaded
+from app.serving import admission
 from app.serving.admission import Admission
 from app.serving.batcher import Batcher
 from app.serving.costs import RunCost
@@ -17,6 +19,7 @@ from app.serving.query import Features
 
 from tests.processes import WAIT_SECONDS
 from tests.serving.asking import scored
+from tests.serving.clocks import Clock, stand_still
 from tests.serving.held import Adding, HeldSession
 
 
@@ -116,10 +119,10 @@ def test_who_has_left_makes_nobody_late(executor: ThreadPoolExecutor) -> None:
 def test_one_pause_of_the_process_is_no_reason_to_refuse_what_comes_after_it(
     executor: ThreadPoolExecutor,
 ) -> None:
-    admission = Scene(executor).admission
-    before = admission.request_seconds
-    admission.note_work(60.0)
-    assert admission.request_seconds < 2 * before
+    one = Scene(executor).admission
+    before = one.request_seconds
+    one.note_work(60.0)
+    assert one.request_seconds < 2 * before
 
 
 def test_a_graph_that_has_rested_is_tried_again_whatever_is_predicted(executor: ThreadPoolExecutor) -> None:
@@ -128,19 +131,21 @@ def test_a_graph_that_has_rested_is_tried_again_whatever_is_predicted(executor: 
     scene.check(1000, 600.0)
 
 
-def test_errors_of_a_storm_do_not_outlast_it(executor: ThreadPoolExecutor) -> None:
+def test_errors_of_a_storm_do_not_outlast_it(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where a request takes less than is left, but for them, its graph need not rest for long to be tried."""
-    one = Scene(executor)
+    one, clock = Scene(executor), stand_still(monkeypatch, admission)
     one.lane = Lane(Adding(), frozenset({"base"}), RunCost([(1, 0.02), (100, 0.02), (1000, 0.02)]), 10)
     for _ in range(200):
         one.admission.note(one.admission.seconds(one.lane, 1), 1.0)
-    one.lane.last_run = time.perf_counter()
+    one.lane.last_run = clock.now
     with pytest.raises(Overloaded):
-        one.check(1, 0.06)
-    one.lane.last_run = time.perf_counter() - 0.2
-    one.check(1, 0.06)
+        one.admission.check(one.lane, 1, clock.now + 0.06)
+    clock.now += 0.2
+    one.admission.check(one.lane, 1, clock.now + 0.06)
     with pytest.raises(DeadlineExceeded):
-        one.check(1, 0.01)
+        one.admission.check(one.lane, 1, clock.now + 0.01)
 
 
 def test_predictions_that_were_too_low_are_corrected(executor: ThreadPoolExecutor) -> None:
@@ -178,19 +183,20 @@ def test_answers_that_were_late_widen_the_margin_and_those_in_time_narrow_it(
     play(scene)
 
 
-def test_what_the_loop_does_for_answers_is_told_by_its_own_clock(executor: ThreadPoolExecutor) -> None:
-    one = Admission(Batcher(executor), 100)
+def test_what_the_loop_does_for_answers_is_told_by_its_own_clock(
+    executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, thread = Admission(Batcher(executor), 100), Clock(1.0)
+    monkeypatch.setattr(admission, "time", SimpleNamespace(thread_time=thread))
 
     def answers(seconds: float) -> None:
         for _ in range(64 * 40):
+            thread.now += seconds
             one.note_answer()
-            until = time.thread_time() + seconds
-            while time.thread_time() < until:
-                pass
 
     before = one.busy_seconds
     answers(0.0004)
-    assert one.busy_seconds == pytest.approx(0.0004, rel=0.25)
+    assert one.busy_seconds == pytest.approx(0.0004, rel=0.01)
     assert one.busy_seconds > before
     answers(0.00001)
     assert one.busy_seconds == pytest.approx(one.request_seconds, rel=0.01), (
