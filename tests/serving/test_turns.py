@@ -7,8 +7,10 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 import pytest
 from app.encoding import Array
+from app.serving import batcher
 from app.serving.lane import TURN_SECONDS, Lane
 
+from tests.serving.clocks import stand_still
 from tests.serving.held import Bench, HeldSession, Steady, outcomes, play
 
 
@@ -88,39 +90,46 @@ def test_a_large_request_has_its_turn_though_others_leave_again_and_again(execut
     play(scene)
 
 
-def test_the_wait_of_a_small_request_has_few_turns_of_large_ones_in_it(executor: Executor) -> None:
+def test_the_wait_of_a_small_request_has_few_turns_of_large_ones_in_it(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_still(monkeypatch, batcher)  # a run has all of its time left
+
     async def scene() -> None:
-        bench = Bench(executor, run_rows=2, row_seconds=0.005)
+        bench = Bench(executor, run_rows=2, row_seconds=0.0051)
         first = await bench.occupied()
         large = [await bench.send(*[9.0] * 100) for _ in range(5)]
-        alone = bench.batcher.wait_seconds(bench.lane, 1)
-        assert alone <= 0.01, "what runs now"
-        small = [await bench.send(1.0) for _ in range(3)]  # 10 ms each
+        assert bench.batcher.wait_seconds(bench.lane, 1) == pytest.approx(0.0101), "what runs now"
+        small = [await bench.send(1.0) for _ in range(3)]  # 10.1 ms each
         behind = bench.batcher.wait_seconds(bench.lane, 1)
-        assert 0.03 + 6 * TURN_SECONDS <= behind <= 0.03 + 6 * TURN_SECONDS + 0.01
-        # A large one waits for all of it: 5 of half a second and 5 ms each.
-        assert bench.batcher.wait_seconds(bench.lane, 3) >= 5 * 0.505 + 0.03
+        assert behind == pytest.approx(0.0101 + 0.0303 + 6 * TURN_SECONDS)
+        # A large one waits for all of it: 5 of about half a second each.
+        assert bench.batcher.wait_seconds(bench.lane, 3) == pytest.approx(0.0101 + 0.0303 + 5 * 0.515)
         bench.session.go.set()
         await outcomes(first, *large, *small)
 
     play(scene)
 
 
-def test_the_wait_has_in_it_what_is_left_of_a_large_request_after_its_turn(executor: Executor) -> None:
+def test_the_wait_has_in_it_what_is_left_of_a_large_request_after_its_turn(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_still(monkeypatch, batcher)  # a run has all of its time left
+
     async def scene() -> None:
-        bench = Bench(executor, run_rows=2, row_seconds=0.005)
+        bench = Bench(executor, run_rows=2, row_seconds=0.0051)
         large = await bench.send(*[9.0] * 100)
         await asyncio.sleep(0)  # its first turn, of two rows, is under way
         assert bench.batcher.depth == 0
-        left = bench.lane.cost.seconds(98)
-        assert left <= bench.batcher.wait_seconds(bench.lane, 3) <= left + 0.015
-        assert bench.batcher.wait_seconds(bench.lane, 1) <= 0.015, "the turn, and nothing after it"
-        small = [await bench.send(1.0) for _ in range(3)]  # 10 ms each
+        turn, left = bench.lane.cost.seconds(2), bench.lane.cost.seconds(98)
+        assert bench.batcher.wait_seconds(bench.lane, 3) == pytest.approx(turn + left)
+        assert bench.batcher.wait_seconds(bench.lane, 1) == pytest.approx(turn), "and nothing after it"
+        small = [await bench.send(1.0) for _ in range(3)]  # 10.1 ms each
         behind = bench.batcher.wait_seconds(bench.lane, 1)
-        assert 0.03 + 6 * TURN_SECONDS <= behind <= 0.03 + 6 * TURN_SECONDS + 0.015
+        assert behind == pytest.approx(turn + 0.0303 + 6 * TURN_SECONDS)
         bench.session.go.set()
         await outcomes(large, *small)
-        assert bench.batcher.wait_seconds(bench.lane, 3) <= 0.015, "nobody is left"
+        assert bench.batcher.wait_seconds(bench.lane, 3) <= turn * 1.001, "nobody is left"
 
     play(scene)
 
