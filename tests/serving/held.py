@@ -17,6 +17,7 @@ from app.serving.waiting import Scored
 
 from tests.processes import WAIT_SECONDS
 from tests.serving.asking import scored
+from tests.serving.store_changes import until
 
 LATER = float("inf")
 BAD = 666.0
@@ -38,10 +39,12 @@ class HeldSession(Session):
     """Scores each row with its own `value` plus that of its request; waits for `go`, and breaks on BAD."""
 
     def __init__(self) -> None:  # there is no graph to load
+        self.begun = threading.Event()
         self.go = threading.Event()
         self.runs: list[list[float]] = []
 
     def run(self, inputs: Mapping[str, Array], row_request: Array) -> Array:
+        self.begun.set()
         assert self.go.wait(60)
         self.runs.append(inputs["value"].tolist())
         if BAD in inputs["value"]:
@@ -79,6 +82,10 @@ class Bench:
         first = await self.send(-1.0)
         await asyncio.sleep(0)  # its runner takes it out of the queue
         return first
+
+    async def in_the_thread(self) -> None:
+        """Come back once the executor's thread has begun a run: what it has not is cancelled when it is shut."""
+        await until(self.session.begun.is_set)
 
 
 def play(scene: Callable[[], Awaitable[Any]]) -> None:

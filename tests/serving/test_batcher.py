@@ -146,6 +146,7 @@ def test_everybody_is_told_when_the_executor_is_shut(executor: ThreadPoolExecuto
     async def scene() -> None:
         bench = Bench(executor, run_rows=1)
         first = await bench.occupied()
+        await bench.in_the_thread()
         waiting = [await bench.send(1.0), await bench.send(2.0)]
         executor.shutdown(wait=False, cancel_futures=True)
         bench.session.go.set()
@@ -176,6 +177,7 @@ def test_a_run_that_never_began_is_failed_when_the_executor_is_shut(executor: Th
         # Two queues share the thread; the second one's run waits behind the first one's.
         bench, behind = Bench(executor), Bench(executor)
         first, second = await bench.occupied(), await behind.occupied()
+        await bench.in_the_thread()
         executor.shutdown(wait=False, cancel_futures=True)
         bench.session.go.set()
         scores, error = await outcomes(first, second)
