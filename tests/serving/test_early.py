@@ -9,16 +9,24 @@ from typing import Any
 
 import pytest
 from app.errors import DeadlineExceeded, Overloaded
+from app.serving import admission
 from app.serving.early import check_unread, check_wanted
 from app.serving.loaded import LoadedModel
 from app.serving.query import Query
 from app.serving.ranker import begin, score
 
+from tests.serving.clocks import keep_load
 from tests.serving.store_changes import running
 from tests.small_model import NAME, SmallModel
 
 IDS = [f"i{n}" for n in range(40)]
 BODY = {"candidates": IDS}
+
+
+@pytest.fixture(autouse=True)
+def overload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, the refusal was a moment ago."""
+    monkeypatch.setattr(admission, "_SHEDS_SECONDS", 3600.0)
 
 
 def in_overload(small: SmallModel, check: Any) -> None:
@@ -51,8 +59,11 @@ def refuses(model: LoadedModel, body: bytes, deadline_ms: float = 1e4) -> bool:
     return False
 
 
-def test_a_request_is_refused_unread_while_others_are(small: SmallModel) -> None:
+def test_a_request_is_refused_unread_while_others_are(
+    small: SmallModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def check(model: LoadedModel) -> None:
+        keep_load(monkeypatch, model.load)
         before = model.load.utilization(model.variants["baseline"].lane.cost.seconds, 1.0)
         for body in (
             BODY,
