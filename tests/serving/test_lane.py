@@ -1,14 +1,14 @@
 """How a graph is run: in pieces or together, at sizes that were timed."""
 
-import time
-
 import numpy as np
 import pytest
 from app.encoding import Array
+from app.serving import lane as lane_module
 from app.serving.costs import RunCost
 from app.serving.lane import Lane, best_run_rows, keep_pace, time_runs
 from app.serving.query import Features
 
+from tests.serving.clocks import stand_still
 from tests.serving.held import Adding
 
 
@@ -43,17 +43,15 @@ def test_the_fewest_rows_that_cost_about_the_least_each_are_run_together() -> No
     assert best_run_rows([(100, 0.001)], 5) == 5, "nothing was timed at so few rows"
 
 
-def test_runs_are_timed_at_every_size_and_slow_ones_less_often() -> None:
-    ran: list[int] = []
+def test_runs_are_timed_at_every_size_and_slow_ones_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran, clock = list[int](), stand_still(monkeypatch, lane_module)
 
     def run(rows: int) -> None:
         ran.append(rows)
-        if rows > 10:
-            time.sleep(0.03)
+        clock.now += rows * 0.0003
 
     timings = time_runs(run, (1, 10, 100))
-    assert [rows for rows, _ in timings] == [1, 10, 100]
-    assert timings[-1][1] >= 0.03
+    assert timings == [(rows, pytest.approx(rows * 0.0003)) for rows in (1, 10, 100)]
     assert (ran.count(1), ran.count(100)) == (5, 1)
 
 
