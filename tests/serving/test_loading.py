@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,12 @@ def niceness(thread: int) -> int:
 def nicer_threads() -> set[int]:
     """Threads of this process, the sessions' own included, that yield to the present one."""
     own = niceness(threading.get_native_id())
-    return {int(one.name) for one in Path("/proc/self/task").iterdir() if niceness(int(one.name)) > own}
+    found = set()
+    for one in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # it has ended since
+            if niceness(int(one.name)) > own:
+                found.add(int(one.name))
+    return found
 
 
 def loading_threads() -> set[int]:
