@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from app.errors import NotReady
 from app.jobs import QUEUE_FILE, JobQueue
+from app.serving import registry as registry_module
 from app.serving.metrics import Metrics
 from app.serving.registry import Registry
 from app.store import ACTIVE_FILE, CATALOG, ArtifactStore
 
 from tests.descriptors import no_more_descriptors
 from tests.processes import WAIT_SECONDS
+from tests.serving.clocks import stand_still
 from tests.serving.graphs import write_graph, write_no_graph
 from tests.serving.store_changes import (
     Running,
@@ -44,7 +46,11 @@ def test_a_damaged_version_is_never_loaded_and_the_old_one_goes_on(small: SmallM
     play(small, scene)
 
 
-def test_a_version_that_could_not_be_loaded_is_tried_again(small: SmallModel) -> None:
+def test_a_version_that_could_not_be_loaded_is_tried_again(
+    small: SmallModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = stand_still(monkeypatch, registry_module)
+
     async def scene(one: Running) -> None:
         new = publish_again(small, "baseline")
         path = small.store.folder(NAME, "baseline", new.version) / "model.onnx"
@@ -55,9 +61,9 @@ def test_a_version_that_could_not_be_loaded_is_tried_again(small: SmallModel) ->
         await one.registry.refresh()
         assert one.registry.get(NAME) is first, "not at once"
         path.write_bytes(whole)
-        while one.failures():
-            await asyncio.sleep(0.05)
-            await one.registry.refresh()
+        clock.now += 60.0
+        await one.registry.refresh()
+        assert not one.failures()
         assert one.versions()["baseline"] == new.version
 
     play(small, scene)
@@ -163,7 +169,7 @@ def test_a_store_that_cannot_be_read_for_a_while_does_not_end_the_watch(small: S
         content = path.read_bytes()
         path.unlink()
         path.mkdir()  # whose reading is an error of the file system
-        await asyncio.sleep(0.1)
+        await until(lambda: bool(one.failures()))
         assert await one.answer() == before
         path.rmdir()
         path.write_bytes(content)

@@ -73,7 +73,7 @@ def test_a_fault_of_the_watch_or_of_the_metrics_ends_neither(
             planted.setattr(one.metrics, "measure_memory", _fault)
             planted.setattr(one.metrics, "flush", flush)
             await until(lambda: "the watch of the store: a fault" in caplog.text)
-            await until(lambda: len(flushes) == 3)
+            await until(lambda: len(flushes) >= 3)
         assert caplog.text.count("metrics: a fault") == 1, "the same once more"
         new = publish_again(small, "baseline")
         activate(small, new)
