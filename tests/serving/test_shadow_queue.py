@@ -19,6 +19,12 @@ SAME = Fidelity(1.0, 1.0, 0.0, 0.0)
 LABELS: Labels = ("films", "int8", "baseline")
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, what waits has its turn."""
+    monkeypatch.setattr(shadow_queue, "PATIENCE_SECONDS", 60.0)
+
+
 class Work:
     """Some steps; each of them waits for `go`."""
 
@@ -121,9 +127,7 @@ def test_nothing_is_done_while_something_is_served(monkeypatch: pytest.MonkeyPat
     play(scene)
 
 
-def test_serving_holds_up_what_has_begun_after_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadow_queue, "PATIENCE_SECONDS", 60.0)
-
+def test_serving_holds_up_what_has_begun_after_one_step() -> None:
     async def scene(bench: Bench) -> None:
         work = Work(steps=4)
         work.go.clear()
@@ -141,9 +145,7 @@ def test_serving_holds_up_what_has_begun_after_one_step(monkeypatch: pytest.Monk
     play(scene)
 
 
-def test_a_full_queue_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadow_queue, "PATIENCE_SECONDS", 60.0)
-
+def test_a_full_queue_takes_no_more() -> None:
     async def scene(bench: Bench) -> None:
         bench.idle = False
         for _ in range(shadow_queue.MAX_WAITING + 5):
