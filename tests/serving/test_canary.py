@@ -17,6 +17,7 @@ from app.serving.query import Query
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.processes import WAIT_SECONDS
 from tests.serving.asking import rank
 from tests.serving.store_changes import Running, damage, play, running
 from tests.small_model import NAME, SmallModel
@@ -122,7 +123,7 @@ def test_where_a_request_without_a_user_stands_is_the_same_in_every_process(load
     said = {
         subprocess.run(
             [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True,
-            check=True, timeout=60,
+            check=True, timeout=WAIT_SECONDS,
         ).stdout
         for seed in ("1", "2")
     }  # fmt: skip
