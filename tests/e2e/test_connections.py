@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 
 import httpx2
 import pytest
@@ -16,6 +17,9 @@ from tests.small_model import SmallModel
 from tests.sockets import answer, connected, connected_at_once, get, held, listens
 
 KEPT = 64
+# The system may stop a worker for a while, whose share the other one then takes: so most of some attempts count. Where
+# nobody waits for anybody, one attempt in four ends with shares as even as those that are asked for.
+ATTEMPTS = 9
 
 
 @pytest.fixture(scope="module")
@@ -83,24 +87,25 @@ def close_and_wait(one: Service, opened: ExitStack) -> None:
     shares(one, 0)
 
 
-@pytest.mark.parametrize("attempt", range(3))
-def test_connections_that_are_opened_at_once_are_shared(
-    served: Service, opened: ExitStack, attempt: int
-) -> None:
-    for one in connected_at_once(port_of(served), KEPT):
-        opened.enter_context(one)
-    found = shares(served, KEPT)
-    close_and_wait(served, opened)
-    assert min(found) >= KEPT // 4, found
+def test_connections_that_are_opened_at_once_are_shared(served: Service, opened: ExitStack) -> None:
+    found = []
+    for _ in range(ATTEMPTS):
+        for one in connected_at_once(port_of(served), KEPT):
+            opened.enter_context(one)
+        found.append(min(shares(served, KEPT)))
+        close_and_wait(served, opened)
+    assert median(found) >= 3 * KEPT // 8, found
 
 
 def test_connections_that_are_opened_one_by_one_are_shared(served: Service, opened: ExitStack) -> None:
-    for number in range(KEPT):
-        opened.enter_context(connected(port_of(served)))
-        shares(served, number + 1)
-    found = shares(served, KEPT)
-    close_and_wait(served, opened)
-    assert min(found) >= KEPT // 4, found
+    found, number = [], KEPT // 2
+    for _ in range(3):
+        for opened_before in range(number):
+            opened.enter_context(connected(port_of(served)))
+            shares(served, opened_before + 1)
+        found.append(min(shares(served, number)))
+        close_and_wait(served, opened)
+    assert median(found) >= 3 * number // 8, found
 
 
 def test_a_worker_that_does_nothing_gets_nothing_and_holds_nobody_up(
@@ -144,10 +149,14 @@ def test_the_next_worker_gets_its_share(tmp_path: Path, opened: ExitStack) -> No
         os.kill(first, signal.SIGKILL)
         eventually(lambda: not alive(first), "the end of a worker")
         (_, new) = sorted(both_accept(one), key=lambda pid: pid != second)
-        for connection in connected_at_once(port_of(one), 32):
-            opened.enter_context(connection)
-        shares(one, 32)
-        assert 8 <= held(new, port_of(one)) <= 24
+        found = []
+        for _ in range(ATTEMPTS):
+            for connection in connected_at_once(port_of(one), 32):
+                opened.enter_context(connection)
+            shares(one, 32)
+            found.append(held(new, port_of(one)))
+            close_and_wait(one, opened)
+        assert 8 <= median(found) <= 24, found
 
 
 def test_a_worker_that_drains_leaves_what_waits_to_the_other(tmp_path: Path, opened: ExitStack) -> None:
@@ -155,8 +164,15 @@ def test_a_worker_that_drains_leaves_what_waits_to_the_other(tmp_path: Path, ope
         first, second = both_accept(one)
         port = port_of(one)
         under_way = waiting(port, 8, "/hold/one", opened)
-        eventually(lambda: held(first, port) and held(second, port), "requests of both workers")
-        shares(one, 8)
+
+        def each_has_one() -> bool:
+            """With one more where one worker was too fast for the other."""
+            if min(shares(one, len(under_way))) > 0:
+                return True
+            under_way.extend(waiting(port, 1, "/hold/one", opened))
+            return False
+
+        eventually(each_has_one, "requests of both workers")
         with halted(second):
             os.kill(first, signal.SIGTERM)
             eventually(lambda: not listens(first, port), "the beginning of the drain")
