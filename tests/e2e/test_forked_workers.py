@@ -44,7 +44,7 @@ def test_no_two_workers_give_the_same_ids(small_model: SmallModel, tmp_path: Pat
             ids[rank(one).json()["request_id"]] += 1
             return len({given[:8] for given in ids}) == 2
 
-        eventually(both_gave_ids, "ids of two workers", 60)
+        eventually(both_gave_ids, "ids of two workers")
         for victim in one.workers():
             kill(victim)
         eventually(lambda: len(one.workers()) == 2, "the next workers")
@@ -98,7 +98,8 @@ def test_counters_take_no_room_of_a_disk_and_are_gone_at_the_end(
 
 def metrics_folder(one: Service) -> Path:
     """Where the workers count, by the environment of the process that they were forked from."""
-    variables = Path(f"/proc/{one.warm_parent()}/environ").read_bytes().split(b"\0")
+    parent = eventually(one.warm_parent, "the warm parent")
+    variables = Path(f"/proc/{parent}/environ").read_bytes().split(b"\0")
     (found,) = (each for each in variables if each.startswith(b"PROMETHEUS_MULTIPROC_DIR="))
     return Path(found.partition(b"=")[2].decode())
 
