@@ -16,13 +16,12 @@ from tests.small_model import SmallModel
 
 MOST = 100_000
 FAR_TOO_MUCH = 8_000_000  # more than the buffers of two sockets hold
-CLIENT_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
 def served(small_model: SmallModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     small = small_model.copy(tmp_path_factory.mktemp("lingering"))
-    with running(small, compressor=False, max_body_bytes=MOST, client_seconds=CLIENT_SECONDS) as one:
+    with running(small, compressor=False, max_body_bytes=MOST) as one:
         yield one
 
 
