@@ -14,7 +14,7 @@ from tests.compression.parts import graph_of, ready_model
 from tests.e2e.load import continuous_load
 from tests.e2e.running import JOB_SECONDS, admin, finished, is_ready, rank, running
 from tests.processes import WAIT_SECONDS, eventually
-from tests.small_model import SmallModel
+from tests.small_model import NAME, SmallModel
 
 
 def test_an_empty_store_is_filled_served_and_then_reused(small_model: SmallModel, tmp_path: Path) -> None:
@@ -83,11 +83,19 @@ def test_a_killed_worker_comes_back_and_the_others_go_on(small_model: SmallModel
 def test_a_running_job_can_be_cancelled(small_model: SmallModel, tmp_path: Path) -> None:
     small = small_model.copy(tmp_path)
     shutil.rmtree(small.store_folder)
+    card = small.models / NAME / "model.toml"
+    step = '{ technique = "quantize_static", rows = 500 }'
+    # So many that it does not end before it is cancelled, however late that is.
+    more = (f'[[recipes]]\nname = "more-{seed}"\nseed = {seed}\nsteps = [{step}]' for seed in range(100))
+    card.write_text("\n".join([card.read_text(), *more]))
     with running(small, ready=False) as one:
-        eventually(
-            lambda: admin(one, "GET", "/jobs")["jobs"][0]["state"] == "running", "the start of the job"
-        )
-        job = admin(one, "GET", "/jobs")["jobs"][0]["id"]
+
+        def under_way() -> str | None:
+            """The job, once it has been queued and begun."""
+            jobs = admin(one, "GET", "/jobs")["jobs"]
+            return jobs[0]["id"] if jobs and jobs[0]["state"] == "running" else None
+
+        job = eventually(under_way, "the start of the job")
         assert admin(one, "DELETE", f"/jobs/{job}")["cancel_requested"]
         assert finished(one, job)["state"] == "cancelled"
         assert [fault for _, fault in ArtifactStore(small.store_folder).verify() if fault] == []
