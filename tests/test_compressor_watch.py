@@ -60,15 +60,23 @@ def test_a_compressor_that_died_is_started_again(tmp_path: Path) -> None:
 
 
 def test_a_job_at_its_time_limit_is_failed_and_its_whole_process_group_killed(tmp_path: Path) -> None:
+    told = tmp_path / "child"
+
     async def scenario() -> Job:
-        watch = make(settings_of(tmp_path, job_timeout_seconds=0.2))
-        return await watched(watch, watch.queue.submit("stubborn-with-a-child"))
+        watch = make(settings_of(tmp_path))
+
+        def limit() -> None:
+            """Once the compressor has its child: a limit that is there before may be over sooner."""
+            eventually(lambda: told.exists() and told.read_text(), "the compressor's child")
+            watch.settings = settings_of(tmp_path, job_timeout_seconds=0.2)
+
+        return await watched(watch, watch.queue.submit("stubborn-with-a-child"), limit)
 
     after = asyncio.run(scenario())
     assert after.state == "failed"
     assert after.error == "stopped at the time limit of 0.2 s (SLIMRANK_JOB_TIMEOUT_SECONDS), at: begun"
     # Only the compressor itself is waited for; the kernel ends the others in its own time.
-    child = int((tmp_path / "child").read_text())
+    child = int(told.read_text())
     eventually(lambda: not alive(child), "the end of the compressor's child")
 
 
@@ -84,10 +92,15 @@ def test_a_cancelled_job_that_does_not_stop_is_stopped_by_force(tmp_path: Path) 
 
 def test_the_next_job_runs_after_one_was_stopped_by_force(tmp_path: Path) -> None:
     async def scenario() -> tuple[Job, Job]:
-        watch = make(settings_of(tmp_path, job_timeout_seconds=0.2))
+        watch = make(settings_of(tmp_path))
         first, second = watch.queue.submit("stubborn"), watch.queue.submit("quick")
-        after = await watched(watch, second)
-        return watch.queue.get(first.id), after
+        working = asyncio.create_task(watched(watch, second))
+        await until(lambda: watch.queue.get(first.id).step == "begun", "the first job is under way")
+        # By its time limit, which the second one, on a slow machine, need not keep.
+        watch.settings = settings_of(tmp_path, job_timeout_seconds=0.2)
+        await until(lambda: watch.queue.get(first.id).finished_unix_seconds, "the first job has ended")
+        watch.settings = settings_of(tmp_path)
+        return watch.queue.get(first.id), await working
 
     first, second = asyncio.run(scenario())
     assert (first.state, second.state) == ("failed", "succeeded")
