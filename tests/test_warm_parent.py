@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+from asyncio.subprocess import Process
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from app.lifeline import ChildStarter
@@ -177,14 +179,20 @@ def test_a_process_with_threads_is_not_forked_and_workers_start_on_their_own(tmp
     assert running.log().count("2 threads run in the warm parent: each worker starts on its own") == 1
 
 
-def test_a_warm_parent_that_does_not_answer_is_killed_and_another_one_is_asked(tmp_path: Path) -> None:
-    code = (
-        "import pathlib, os, sys, time; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(600)"
-    )
+def test_a_warm_parent_that_does_not_answer_is_killed_and_another_one_is_asked() -> None:
+    started: list[int] = []
+
+    class Starter(ChildStarter):
+        """Notes whom it has started."""
+
+        async def start(self, *arguments: Any, **options: Any) -> Process:
+            process = await super().start(*arguments, **options)
+            started.append(process.pid)
+            return process
 
     async def scene() -> None:
-        command = (sys.executable, "-c", code, str(tmp_path))
-        parent = WarmParent(command, dict(os.environ), ChildStarter(), patience_seconds=3.0)
+        command = (sys.executable, "-c", "import time; time.sleep(600)")
+        parent = WarmParent(command, dict(os.environ), Starter(), patience_seconds=0.5)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             for _ in range(2):
                 with pytest.raises(OSError, match="does not answer"):
@@ -192,7 +200,6 @@ def test_a_warm_parent_that_does_not_answer_is_killed_and_another_one_is_asked(t
         await parent.end()
 
     asyncio.run(scene())
-    started = [int(one.name) for one in tmp_path.iterdir()]
     assert len(started) == 2
     assert not any(alive(pid) for pid in started)
 
