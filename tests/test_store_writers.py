@@ -5,6 +5,7 @@ import multiprocessing
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -17,7 +18,7 @@ from app.active import State
 from app.errors import UnknownVersion
 from app.store import STAGING, ArtifactStore
 
-from tests.processes import PROGRAMS
+from tests.processes import PROGRAMS, WAIT_SECONDS
 from tests.samples import a_manifest, folder_of, publish
 
 PROCESSES = 4
@@ -124,16 +125,20 @@ def test_a_living_writer_is_not_swept_away(store: ArtifactStore) -> None:
 
 
 def test_readers_beside_a_collector_see_all_of_a_version_or_nothing(store: ArtifactStore) -> None:
+    reading = threading.Event()
+
     def write(_: int) -> None:
         for number in range(60):
             publish(store, a_manifest(inputs=str(number)), str(number).encode())
             store.collect("tiny", 1)
+            assert reading.wait(WAIT_SECONDS), "nobody has read the first one"
 
     def read(_: int) -> int:
         seen = 0
         while not writing.done():
             for manifest in store.manifests("tiny", "baseline"):
                 seen += 1
+                reading.set()
                 try:
                     assert store.manifest("tiny", "baseline", manifest.version) == manifest
                 except UnknownVersion:
