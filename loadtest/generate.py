@@ -22,6 +22,7 @@ from loadtest.samples import Samples
 
 _TIMER_SECONDS = 0.001
 _AT_ONCE = 16
+_POLL_SECONDS = 0.005
 _OPENING_SECONDS = 10.0
 MAX_CONNECTIONS = 512
 """More requests than this cannot be under way at once; the rest wait, and their latency counts the wait."""
@@ -48,7 +49,10 @@ class Plan:
 
 
 def poisson(rates: Sequence[tuple[float, float]], seed: int) -> np.ndarray:
-    """Arrival times of a Poisson process whose rate is piecewise constant: (requests per second, seconds) each."""
+    """Arrival times of a Poisson process whose rate is piecewise constant: (requests per second, seconds) each.
+
+    One at least: of a load without a request nothing can be said.
+    """
     rng = np.random.default_rng(seed)
     parts, start = [], 0.0
     for rate, seconds in rates:
@@ -56,7 +60,8 @@ def poisson(rates: Sequence[tuple[float, float]], seed: int) -> np.ndarray:
         # Given their number, the arrivals of a Poisson process are uniform in time.
         parts.append(start + np.sort(rng.random(count)) * seconds)
         start += seconds
-    return np.concatenate(parts) if parts else np.zeros(0)
+    times = np.concatenate(parts) if parts else np.zeros(0)
+    return times if len(times) else np.zeros(1)
 
 
 async def _until(moment: float, *, exact: bool) -> None:
@@ -124,9 +129,10 @@ class Generator:
             await self._open()
 
     async def _closed_loop(self) -> None:
-        self._stop_at = self.samples.started + self._plan.seconds
+        # Each connection sends once, though this process was stopped meanwhile for longer than the plan is.
         for one in list(self._idle):
             self._send_next(one)
+        self._stop_at = self.samples.started + self._plan.seconds
         try:
             await asyncio.wait_for(self._ended.wait(), self._plan.seconds + self._plan.patience_seconds)
         except TimeoutError:
@@ -159,7 +165,10 @@ class Generator:
         deadline = time.perf_counter() + self._plan.patience_seconds
         # A short poll, so that the hot path has no event to set for each answer.
         while (self._under_way or self._waiting) and time.perf_counter() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(_POLL_SECONDS)
+        if self._under_way:
+            # What came while this process was stopped, past the deadline perhaps, has not been read.
+            await asyncio.sleep(_POLL_SECONDS)
         self._give_up()
 
     def _dispatch(self, number: int) -> None:

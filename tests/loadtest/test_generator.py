@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -49,9 +50,10 @@ async def server(behave: Behaviour) -> AsyncIterator[int]:
         yield one.sockets[0].getsockname()[1]
     finally:
         one.close()
-        for transport in transports:
-            transport.abort()
-        await asyncio.sleep(0)
+        for _ in range(10):  # what was accepted last has its transport some turns of the loop later
+            for transport in transports:
+                transport.abort()
+            await asyncio.sleep(0)
 
 
 async def send(behave: Behaviour, plan: Plan) -> Samples:
@@ -88,19 +90,26 @@ def test_connections_are_proven_before_the_first_request_and_that_does_not_count
 def test_a_stall_counts_for_every_request_that_came_due_in_it() -> None:
     """The client does not wait politely: what was meant to be sent while the server stood still is late."""
 
+    stall = [0.0, 0.0]
+
     def stalls(number: int, transport: asyncio.Transport) -> None:
         if number == 20:
             # The whole loop stands still, the generator's own included: it must still count from the plan.
+            stall[0] = time.perf_counter()
             time.sleep(0.3)
+            stall[1] = time.perf_counter()
         transport.write(ANSWER)
 
-    samples = asyncio.run(send(stalls, open_plan(np.linspace(0, 1, 200))))
-    # Those that came due in the 0.3 s after the 21st were answered no sooner than its end (its neighbour on the other
-    # connection may have overtaken it: 5 ms).
-    due = samples.intended - samples.intended[20]
-    within = (due > 0) & (due < 0.3)
-    assert 55 <= within.sum() <= 60
-    assert (samples.latencies_ms()[within] >= (0.295 - due[within]) * 1000).all()
+    at_seconds = np.linspace(0, 1, 200)
+    for _ in range(20):
+        samples = asyncio.run(send(stalls, open_plan(at_seconds)))
+        # Those that came due in it were answered no sooner than its end.
+        due = samples.started + at_seconds
+        within = (due > stall[0]) & (due < stall[1])
+        assert (samples.latencies_ms()[within] >= (stall[1] - due[within]) * 1000).all()
+        if within.sum() >= 55:
+            return
+    pytest.fail("each time the machine stood still until the plan was nearly over")
 
 
 def test_refusals_lost_connections_and_silence_are_told_apart() -> None:
@@ -136,13 +145,13 @@ def test_connections_that_are_still_being_opened_at_the_end_are_waited_for() -> 
 
 
 def test_nobody_listening_is_a_failure_of_each_request() -> None:
-    async def run() -> Samples:
-        async with server(answers) as port:
-            pass
+    async def run(port: int) -> Samples:
         return await Generator("127.0.0.1", port, [REQUEST], open_plan(np.zeros(3))).run()
 
-    with pytest.raises(OSError, match=r"refused|Connect"):
-        asyncio.run(run())
+    with socket.socket() as nobodys:
+        nobodys.bind(("127.0.0.1", 0))  # nor can anybody else come to listen on it
+        with pytest.raises(OSError, match=r"refused|Connect"):
+            asyncio.run(run(nobodys.getsockname()[1]))
 
 
 def test_a_closed_loop_ends_in_time_and_keeps_its_connections_busy() -> None:
@@ -172,7 +181,7 @@ def test_a_closed_loop_goes_on_when_the_server_closes_each_connection() -> None:
         transport.write(ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         transport.close()
 
-    samples = asyncio.run(send(closes, Plan(np.zeros(30, dtype=np.int64), None, 2, 5.0)))
+    samples = asyncio.run(send(closes, Plan(np.zeros(30, dtype=np.int64), None, 2, 60.0)))
     assert samples.summary().outcomes == {OK: 30}
 
 
