@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pkgutil
+import random
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from loadtest.prepare import ROOT, Prepared
 
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
+_LEAST_PORT, _MOST_PORT = 10_000, 65_536
 _NAMES_OF_NO_PEER = {"ranker"}
 
 Items = list[tuple[str, float]]
@@ -161,11 +163,16 @@ def started(
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    """A port that nobody listens on, of those that the kernel gives to nobody: it is free until the server begins."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    others = [port for port in range(_LEAST_PORT, _MOST_PORT) if not first <= port <= last]
+    random.shuffle(others)
+    for port in (*others, 0):
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found: int = one.getsockname()[1]
+            return found
+    raise OSError("no port is free")
 
 
 def ask_once(running: Running, ask: Ask, timeout_seconds: float = 5.0) -> Items:
