@@ -6,8 +6,10 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from loadtest.alongside import Side, alongside
 
@@ -112,8 +114,16 @@ class Admin:
                 side.notes["error"] = job["error"]
         # The last one is not waited for, and nothing that follows may run beside it.
         if job["state"] in _UNDER_WAY:
-            self._ask(f"/admin/jobs/{job['id']}", method="DELETE")
+            self._cancel(job["id"])
             self.wait_for_jobs()
+
+    def _cancel(self, job: str) -> None:
+        try:
+            self._ask(f"/admin/jobs/{job}", method="DELETE")
+        except HTTPError as error:
+            with error:
+                if error.code != HTTPStatus.CONFLICT:  # else it has ended since it was last looked at
+                    raise
 
     def _swap(self, side: Side) -> None:
         """Let the variant's other version become active, over and over: each is loaded, warmed and swapped in."""

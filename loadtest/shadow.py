@@ -32,7 +32,8 @@ ENOUGH = 100
 """Comparisons that a mean is judged by at least: under overload hardly any come about."""
 PROOF = "proof"
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
-_DRAIN_SECONDS = 10.0
+_DRAIN_SECONDS = 60.0
+"""Only what is lost is waited for that long."""
 
 
 @dataclass(frozen=True)
