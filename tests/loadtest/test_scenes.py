@@ -1,8 +1,10 @@
 """The scenes of our own service on real parts: a real service over a real store, each scene a second or two."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loadtest.bars import SOAK_FAILURES, SOAK_MEMORY
@@ -48,6 +50,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(tiny_model: SmallModel, folder: Path) -> Prepared:
     tiny = tiny_model.copy(folder)
     return prepare(Place(NAME, tiny.models, tiny.store_folder), "int8-static", folder)
+
+
+@pytest.fixture
+def long_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No request is refused for those that have come while the system had stopped the worker."""
+    monkeypatch.setenv("SLIMRANK_MAX_QUEUE", "100000")
+
+
+def in_enough_time(measure: Callable[[int], Any], is_enough: Callable[[Any], bool]) -> Any:
+    """What is measured, the same again in more and more time where too little has happened on a busy machine."""
+    for times in (1, 4, 16, 64):
+        if is_enough(found := measure(times)):
+            return found
+    pytest.fail(f"too little has happened: {found}")
 
 
 @pytest.fixture(autouse=True)
@@ -108,14 +124,18 @@ def test_every_form_has_the_same_arrivals_and_only_the_ladder_is_judged(prepared
     assert "\n| a queue without a flaw, fp32 |" in told
 
 
+@pytest.mark.usefixtures("long_queue")
 def test_versions_are_swapped_and_the_answers_show_it(prepared: Prepared) -> None:
-    plan = SwapPlan(
-        count=4, mix=MIX, turn_seconds=1.5, most_turns=4, settle_seconds=0.1, calibration_seconds=0.3
-    )
-    result = measure_swaps(prepared, plan, Cores())
+    def swapped(times: int) -> dict[str, Any]:
+        plan = SwapPlan(
+            count=4, share=0.1, mix=MIX, turn_seconds=1.5 * times, settle_seconds=0.1, calibration_seconds=0.3
+        )
+        return measure_swaps(prepared, plan, Cores())
+
+    # A swap that takes a whole turn is not seen in its answers.
+    result = in_enough_time(swapped, lambda found: found["changes_in_answers"] >= 3 or found["errors"])
     assert result["errors"] == []
     assert result["swaps"] == 4
-    assert result["changes_in_answers"] >= 3
     assert result["take_up_seconds"]["max"] > 0
     assert all(set(turn["outcomes"]) == {"ok"} for turn in result["turns"])
     met = {bar["what"]: bar["met"] for bar in result["bars"]}
@@ -125,11 +145,15 @@ def test_versions_are_swapped_and_the_answers_show_it(prepared: Prepared) -> Non
 
 
 def test_a_job_really_runs_beside_the_load(prepared: Prepared) -> None:
-    plan = RecompressionPlan(rounds=1, seconds=0.5, mix=MIX, calibration_seconds=0.3, workers=1)
-    result = measure_recompression(prepared, plan)
+    def beside(times: int) -> dict[str, Any]:
+        plan = RecompressionPlan(rounds=1, seconds=0.5 * times, mix=MIX, calibration_seconds=0.3, workers=1)
+        return measure_recompression(prepared, plan)
+
+    # One job may have ended before the load begins, and the next one begin after it has ended.
+    result = in_enough_time(beside, lambda found: found["jobs"][0]["running_share"] > 0)
     (job,) = result["jobs"]
     assert "error" not in job
-    assert 0 < job["running_share"] <= 1
+    assert job["running_share"] <= 1
     assert result["latency_ms"].keys() == {FULL, "open loop, 50%"}
     assert {turn["side"] for turn in result["turns"]} == {"quiet", "beside"}
     assert "a job was running for" in recompression_table({**result, "machine": MACHINE})
@@ -137,11 +161,16 @@ def test_a_job_really_runs_beside_the_load(prepared: Prepared) -> None:
 
 def test_a_shadow_is_set_and_what_it_exports_is_held_against_the_graphs(prepared: Prepared) -> None:
     plan = ShadowPlan(
-        rounds=2, requests=60, over_seconds=0.3, over_pairs=2, proof_requests=60, mix=MIX, connections=16,
+        rounds=2, requests=60, over_seconds=0.3, over_pairs=2, mix=MIX, connections=16,
         pause_seconds=0.1, calibration_seconds=0.3,
     )  # fmt: skip
     pair = Pair(prepared, "baseline")
-    result = measure_shadow(pair, pair, plan, Cores())
+
+    def shadowed(times: int) -> dict[str, Any]:
+        return measure_shadow(pair, pair, replace(plan, proof_requests=60 * times), Cores())
+
+    # A busy machine drops some; means of lists that are all much alike stand on few of them already.
+    result = in_enough_time(shadowed, lambda found: found[PROOF]["outcomes"].get("compared", 0) >= 30)
     assert [(turn["side"], turn["load"]) for turn in result["turns"]] == [
         (side, load)
         for sides in (("quiet", "beside"), ("beside", "quiet"))
@@ -155,8 +184,7 @@ def test_a_shadow_is_set_and_what_it_exports_is_held_against_the_graphs(prepared
         assert "wrong answer" not in turn["outcomes"]
         assert ("shadow" in turn) == (turn["side"] == "beside")
     proof = result[PROOF]
-    assert proof["exported"]["count"] == proof["outcomes"]["compared"] > 0
-    # A busy machine drops some; means of lists that are all much alike stand on few of them already.
+    assert proof["exported"]["count"] == proof["outcomes"]["compared"]
     for name in ("overlap_at_10", "kendall_tau", "score_distance"):
         assert proof["off"][name] == pytest.approx(0.0, abs=0.1)
     if proof["compared_share"] == 1:
@@ -168,26 +196,35 @@ def test_a_shadow_is_set_and_what_it_exports_is_held_against_the_graphs(prepared
     assert "\n| proof | " in told
 
 
+@pytest.mark.usefixtures("long_queue")
 def test_scenarios_with_bars_and_watched_memory(tiny_model: SmallModel, tmp_path: Path) -> None:
     own = tiny_model.copy(tmp_path)
     own.compress(["int8-static"], force=True)  # so that nothing has to be made before the storm
     prepared = prepare(Place(NAME, own.models, own.store_folder), "int8-static", tmp_path)
-    soak = Scenario(
-        "soak", "short", MIX, ((0.3, 1.5),),
-        bars=((SOAK_MEMORY, resident_growth), (SOAK_FAILURES, failures)), watch_seconds=0.05,
-    )  # fmt: skip
-    storm = Scenario("swap storm", "short", MIX, ((0.3, 1.0),), beside="swaps")
-    result = run_scenarios(prepared, (soak, storm), Cores())
+
+    def both(times: int) -> dict[str, Any]:
+        soak = Scenario(
+            "soak", "short", MIX, ((0.1, 1.5 * times),),
+            bars=((SOAK_MEMORY, resident_growth), (SOAK_FAILURES, failures)), watch_seconds=0.05,
+        )  # fmt: skip
+        storm = Scenario("swap storm", "short", MIX, ((0.1, 1.0 * times),), beside="swaps")
+        return run_scenarios(prepared, (soak, storm), Cores())
+
+    def has_looks_and_swaps(found: dict[str, Any]) -> bool:
+        swaps = found["scenarios"]["swap storm"]["beside"]["swaps"]
+        return found["bars"][0]["value"] is not None and swaps >= 2
+
+    result = in_enough_time(both, has_looks_and_swaps)
     growth, failed = result["bars"]
     assert failed["met"]
     assert isinstance(growth["value"], float)
-    beside = result["scenarios"]["swap storm"]["beside"]
-    assert beside["versions"] == 2
-    assert beside["swaps"] >= 2
+    assert result["scenarios"]["swap storm"]["beside"]["versions"] == 2
 
 
 def test_workers_share_a_large_table(tmp_path: Path) -> None:
-    plan = MemoryPlan(table_bytes=64_000_000, workers=(1, 2), asks=40, candidates=500, turn_seconds=0.5)
+    plan = MemoryPlan(
+        table_bytes=64_000_000, workers=(1, 2), asks=40, candidates=500, turn_seconds=0.5, most_turns=200
+    )
     result = measure_memory(plan, tmp_path)
     one, two = (result["by_workers"][workers] for workers in ("1", "2"))
     assert set(one["outcomes"]) == set(two["outcomes"]) == {"ok"}
