@@ -55,18 +55,19 @@ def demo(store: Path) -> Iterator[str]:
         )
     assert process.stdout is not None
     said = ""
-    while not (found := re.search(r"serves at (http://\S+)", said)):
-        line = process.stdout.readline().decode()
-        assert line, f"make run ended: {said}{log.read_text()}"
-        said += line
-    try:
-        eventually(lambda: is_ready(found[1]), "the demo is ready", READY_SECONDS)
-        yield found[1]
-    finally:
-        (service,) = children_of(process.pid)
-        os.kill(service, signal.SIGTERM)
-        code = process.wait(WAIT_SECONDS)
-        process.stdout.close()
+    # Leaving the block waits for the process, whatever went wrong.
+    with process, process.stdout as output:
+        while not (found := re.search(r"serves at (http://\S+)", said)):
+            line = output.readline().decode()
+            assert line, f"make run ended: {said}{log.read_text()}"
+            said += line
+        try:
+            eventually(lambda: is_ready(found[1]), "the demo is ready", READY_SECONDS)
+            yield found[1]
+        finally:
+            for service in children_of(process.pid):
+                os.kill(service, signal.SIGTERM)
+            code = process.wait(WAIT_SECONDS)
     assert code == 0, log.read_text()
 
 
