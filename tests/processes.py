@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,8 +155,9 @@ def service(
     finally:
         running.children()
         for pid in (process.pid, *running.everyone):
-            if alive(pid):
-                os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # its parent's end may have ended it meanwhile
+                if alive(pid):
+                    os.kill(pid, signal.SIGKILL)
         process.wait(WAIT_SECONDS)
         process.stdout.close()
 
