@@ -1,8 +1,8 @@
 """Activate and roll back: which versions serve, and by which policy, as the admin says."""
 
-import asyncio
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from app.store import ACTIVE_FILE
 from fastapi.testclient import TestClient
 
 from tests.api.checks import ADMIN, RANK, answered, look_at_the_store, ranking_of, refused, serving
+from tests.processes import WAIT_SECONDS
 from tests.serving.store_changes import active_version, damage, publish_again
 from tests.small_model import NAME, SmallModel
 
@@ -87,15 +88,13 @@ def test_requests_at_once_are_all_kept_apart(own: TestClient) -> None:
     start = threading.Barrier(len(variants))
 
     def change(variant: str) -> int:
-        start.wait(60)
+        start.wait(WAIT_SECONDS)
         policy = {"kind": "pinned", "variant": variant}
         return activate(own, policy=policy).revision
 
-    async def at_once() -> list[int]:
-        return await asyncio.gather(*(asyncio.to_thread(change, one) for one in variants))
-
     before = answered(own.get(f"/v1/models/{NAME}"), ModelDetail).revision
-    revisions = asyncio.run(at_once())
+    with ThreadPoolExecutor(len(variants)) as threads:
+        revisions = list(threads.map(change, variants))
     last = answered(own.get(f"/v1/models/{NAME}"), ModelDetail).revision
     assert {*revisions} == set(range(before + 1, last + 1))
     for _ in range(last - before):
