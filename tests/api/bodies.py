@@ -44,7 +44,7 @@ _BOTH = {
     "context": _object(CONTEXT),
     "variant": VARIANTS,
     "k": st.integers(1, 200),
-    "deadline_ms": st.just(60_000),
+    "deadline_ms": st.just(3_600_000),
 }
 RIGHT_RANK = st.fixed_dictionaries({"candidates": CANDIDATES}, optional=_BOTH)
 RIGHT_RECOMMEND = st.fixed_dictionaries(

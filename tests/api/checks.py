@@ -19,6 +19,7 @@ from tests.small_model import NAME, SmallModel
 M = TypeVar("M", bound=BaseModel)
 KEY = "a-key-of-the-tests"
 ADMIN = {"Authorization": f"Bearer {KEY}"}
+AN_HOUR_MS = 3_600_000.0
 RANK = f"/v1/models/{NAME}/rank"
 RECOMMEND = f"/v1/models/{NAME}/recommend"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -33,8 +34,11 @@ STATUS = {error.code: error.status for error in every_error() if error.__module_
 
 @contextmanager
 def serving(small: SmallModel, **settings: Any) -> Iterator[TestClient]:
-    """The real application over the small model's store; it looks for changes only when it is told to."""
-    settings = {"admin_key": KEY, "poll_seconds": 3600.0} | settings
+    """The real application over the small model's store; it looks for changes only when it is told to.
+
+    However long the machine stands still, no deadline passes but those that requests name.
+    """
+    settings = {"admin_key": KEY, "poll_seconds": 3600.0, "deadline_ms": AN_HOUR_MS} | settings
     with TestClient(create_app(small.settings(**settings)), raise_server_exceptions=False) as client:
         yield client
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api.bodies import RIGHT_RANK, RIGHT_RECOMMEND
-from tests.api.checks import ADMIN, KEY, RANK, RECOMMEND, ranking_of, refused
+from tests.api.checks import ADMIN, AN_HOUR_MS, KEY, RANK, RECOMMEND, ranking_of, refused
 from tests.processes import WAIT_SECONDS
 from tests.serving.store_changes import activate, publish_again
 from tests.small_model import NAME, SmallModel
@@ -38,7 +38,8 @@ REQUESTS = st.lists(
 @asynccontextmanager
 async def connected(small: SmallModel, **others: Any) -> AsyncIterator[httpx2.AsyncClient]:
     """The application on this event loop, so that requests are truly under way together."""
-    app = create_app(small.settings(**{"admin_key": KEY, "poll_seconds": 3600.0} | others))
+    settings = {"admin_key": KEY, "poll_seconds": 3600.0, "deadline_ms": AN_HOUR_MS} | others
+    app = create_app(small.settings(**settings))
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test") as client,
