@@ -25,7 +25,14 @@ class Scene:
         self.go = asyncio.Event()
         self.asked = 0
         self.state = ServerState()
-        config = Config(self._application, interface="asgi3", lifespan="off", log_config=None, loop="uvloop")
+        config = Config(
+            self._application,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            loop="uvloop",
+            timeout_keep_alive=int(WAIT_SECONDS),
+        )
         self._make = lambda: BoundedProtocol(config=config, server_state=self.state, app_state={})
 
     async def listen(self) -> asyncio.Server:
