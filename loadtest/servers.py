@@ -24,7 +24,7 @@ from loadtest.prepare import ROOT, Prepared
 
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
-_LEAST_PORT, _MOST_PORT = 10_000, 65_536
+_LEAST_PORT, _MOST_PORT = 10_000, 65_535
 _NAMES_OF_NO_PEER = {"ranker"}
 
 Items = list[tuple[str, float]]
@@ -163,9 +163,9 @@ def started(
 
 
 def free_port() -> int:
-    """A port that nobody listens on, of those that the kernel gives to nobody: it is free until the server begins."""
+    """A port that nobody listens on; where there is one, of those that the kernel gives to nobody by itself."""
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    others = [port for port in range(_LEAST_PORT, _MOST_PORT) if not first <= port <= last]
+    others = [port for port in range(_LEAST_PORT, _MOST_PORT + 1) if not first <= port <= last]
     random.shuffle(others)
     for port in (*others, 0):
         with socket.socket() as one, suppress(OSError):

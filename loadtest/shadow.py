@@ -33,7 +33,7 @@ ENOUGH = 100
 PROOF = "proof"
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 _DRAIN_SECONDS = 60.0
-"""Only what is lost is waited for that long."""
+"""How long the answers that were sampled in a turn may take to be counted; waited out only where one is lost."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,19 +56,23 @@ def demo(store: Path) -> Iterator[str]:
         )
     assert process.stdout is not None
     said = ""
-    # Leaving the block waits for the process, whatever went wrong.
-    with process, process.stdout as output:
+    try:
         while not (found := re.search(r"serves at (http://\S+)", said)):
-            line = output.readline().decode()
+            line = process.stdout.readline().decode()
             assert line, f"make run ended: {said}{log.read_text()}"
             said += line
+        eventually(lambda: is_ready(found[1]), "the demo is ready", READY_SECONDS)
+        yield found[1]
+    finally:
         try:
-            eventually(lambda: is_ready(found[1]), "the demo is ready", READY_SECONDS)
-            yield found[1]
-        finally:
             for service in children_of(process.pid):
                 os.kill(service, signal.SIGTERM)
             code = process.wait(WAIT_SECONDS)
+        finally:
+            with suppress(ProcessLookupError):  # all that it started has ended, as it should
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(WAIT_SECONDS)
+            process.stdout.close()
     assert code == 0, log.read_text()
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tests.api.checks import AN_HOUR_MS
 from tests.strategies import JSON_VALUES, TEXTS
 
 KNOWN = [f"i{number}" for number in range(150)]
@@ -44,7 +45,7 @@ _BOTH = {
     "context": _object(CONTEXT),
     "variant": VARIANTS,
     "k": st.integers(1, 200),
-    "deadline_ms": st.just(3_600_000),
+    "deadline_ms": st.just(AN_HOUR_MS),
 }
 RIGHT_RANK = st.fixed_dictionaries({"candidates": CANDIDATES}, optional=_BOTH)
 RIGHT_RECOMMEND = st.fixed_dictionaries(

@@ -14,7 +14,7 @@ from fastapi.openapi.models import OpenAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from tests.api.checks import ADMIN, STATUS
+from tests.api.checks import ADMIN, AN_HOUR_MS, STATUS
 from tests.small_model import NAME
 
 TO_THE_SMALL_MODEL = {
@@ -24,7 +24,7 @@ TO_THE_SMALL_MODEL = {
     '"172"': '"i3"',
     '"release_year": "1998"': '"category": "c1"',
     '"age": "24"': '"segment": "1"',
-    '"deadline_ms": 50': '"deadline_ms": 3600000',
+    '"deadline_ms": 50': f'"deadline_ms": {AN_HOUR_MS}',
 }
 """Names of the demo model in examples, and what the small model has instead; and time enough on any machine."""
 

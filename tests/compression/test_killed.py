@@ -21,8 +21,8 @@ from tests.small_model import NAME, SmallModel
 
 # The moments are spread over the whole job, one in each of so many parts of it.
 KILLS = 8
-# More of them until one job was given up: how many a job takes depends on how fast it runs. They come soon after its
-# claim, when all of its work is still to be done, so that no job outruns them.
+# More of them until one job was given up. They come soon after its claim, when all of its work is still to be done, so
+# that no job outruns them.
 MOST_KILLS = 40
 VARIANTS = {"baseline", "int8-dynamic", "int8-static"}
 

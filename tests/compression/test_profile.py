@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from app.compression import profile as profile_module
 from app.compression.profile import Load, example_request, profile
 from app.compression.scorer import Scorer
 from app.encoding import Array, Encoder
@@ -14,6 +15,7 @@ from app.schema import is_id, trailing_shape
 
 from tests.compression.parts import ignore, scorer_of
 from tests.samples import an_encoder
+from tests.serving.clocks import Clock, stand_still
 
 
 class Counted(Scorer):
@@ -70,16 +72,6 @@ def test_both_sides_are_timed_in_turns(
     assert told == [(0.0, "timing 3 candidates"), (0.5, "timing 40 candidates")]
 
 
-class Clock:
-    """Time that passes in runs alone."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def perf_counter(self) -> float:
-        return self.now
-
-
 class Lasting(Scorer):
     """Its runs take that long by that clock."""
 
@@ -96,8 +88,7 @@ def test_latency_is_in_milliseconds_and_a_slower_variant_has_a_speedup_below_1(
     graph: onnx.ModelProto, subject_encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer_of(graph, tmp_path)
-    clock = Clock()
-    monkeypatch.setattr("app.compression.profile.time", clock)
+    clock = stand_still(monkeypatch, profile_module)
     ours, theirs = (Lasting(tmp_path).by(clock, seconds) for seconds in (0.02, 0.005))
     (found,) = profile(ours, theirs, subject_encoder, Profile(candidates=(1,), samples=30), ignore)
     assert (found.p50_ms, found.p99_ms, found.speedup) == pytest.approx((20, 20, 0.25))

@@ -161,7 +161,7 @@ def test_the_health_check_says_what_the_service_says():
         assert health_check(port) != 0
     with answering(200) as port:
         # As Docker does it: one that found no answer in its few seconds is followed by another.
-        eventually(lambda: health_check(port) == 0, "a healthy answer", seconds=60)
+        eventually(lambda: health_check(port) == 0, "a healthy answer")
 
 
 def test_the_health_check_fails_where_nothing_listens():

@@ -17,8 +17,8 @@ from tests.small_model import SmallModel
 from tests.sockets import answer, connected, connected_at_once, get, held, listens
 
 KEPT = 64
-# The system may stop a worker for a while, whose share the other one then takes: so most of some attempts count. Where
-# nobody waits for anybody, one attempt in four ends with shares as even as those that are asked for.
+# The system may stop a worker for a while, whose share the other one then takes: so the middle one of several attempts
+# counts. Where nobody waits for anybody, one attempt in four ends with shares as even as those that are asked for.
 ATTEMPTS = 9
 
 
@@ -153,10 +153,10 @@ def test_the_next_worker_gets_its_share(tmp_path: Path, opened: ExitStack) -> No
         for _ in range(ATTEMPTS):
             for connection in connected_at_once(port_of(one), 32):
                 opened.enter_context(connection)
-            shares(one, 32)
-            found.append(held(new, port_of(one)))
+            found.append(min(shares(one, 32)))
+            assert new in one.workers()
             close_and_wait(one, opened)
-        assert 8 <= median(found) <= 24, found
+        assert median(found) >= 3 * 32 // 8, found
 
 
 def test_a_worker_that_drains_leaves_what_waits_to_the_other(tmp_path: Path, opened: ExitStack) -> None:

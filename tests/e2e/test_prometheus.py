@@ -27,7 +27,7 @@ REQUESTS = 20
 
 @contextmanager
 def free_port() -> Iterator[int]:
-    """A port that the kernel gives to nobody else; who says that it may be used again can listen on it."""
+    """A port that the kernel gives to nobody else; a listener with SO_REUSEADDR can have it."""
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind(("127.0.0.1", 0))
@@ -65,7 +65,7 @@ def test_what_workers_count_can_be_queried_and_no_alert_fires(
         for _ in range(REQUESTS):
             assert rank(one).status_code == 200
         assert rank(one, variant="nobody").status_code == 404
-        # Each worker hands over what it counted a few times a second; then a scrape has all of it, and no rate.
+        # Each worker hands over what it counted a few times a second; after that every scrape finds the same counts.
         eventually(lambda: counted(one) == REQUESTS + 1, "all requests counted")
         address = f"127.0.0.1:{port}"
         config = configuration(one.url.removeprefix("http://"), tmp_path)
@@ -93,6 +93,7 @@ def test_what_workers_count_can_be_queried_and_no_alert_fires(
                     total = f'sum(slimrank_requests_total{{outcome="{outcome}"}}) == {expected}'
                     eventually(lambda total=total: query(total), total)
                 eventually(lambda: len(query("slimrank_active_info")) == 3, "three active variants")
+                assert query('ALERTS{alertstate="firing"}') == []
                 eventually(lambda: query("ALERTS") == [], "no alert")
         finally:
             process.terminate()

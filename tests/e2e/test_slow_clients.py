@@ -82,8 +82,9 @@ def test_a_request_that_does_not_end_is_told_so_and_its_connection_closed(
     for one in connections(served):
         with suppress(BrokenPipeError, ConnectionResetError):
             one.sendall(start)
-            answer = until_closed(one)
+            answer = one.recv(65536)
         if answer:
+            answer += until_closed(one)
             break
     told, _, body = answer.partition(b"\r\n\r\n")
     assert told.startswith(b"HTTP/1.1 408 ")
@@ -93,8 +94,10 @@ def test_a_request_that_does_not_end_is_told_so_and_its_connection_closed(
 
 @pytest.mark.parametrize("start", [b"", head(RANK + "?ordinary") + BODY[:-3]])
 def test_a_client_that_says_nothing_or_stops_within_a_body_is_left(served: Service, start: bytes) -> None:
+    # Who has sent nothing cannot be late with it.
+    excused = (BrokenPipeError, ConnectionResetError) if start else ()
     for one in connections(served):
-        with suppress(BrokenPipeError, ConnectionResetError):
+        with suppress(*excused):
             one.sendall(start)
             assert until_closed(one) == b""
             break
@@ -121,7 +124,6 @@ def test_a_client_that_rests_between_requests_keeps_its_connection(served: Servi
             time.sleep(2.5 * CLIENT_SECONDS)
             one.sendall(head() + BODY)
             assert one.recv(65536).startswith(b"HTTP/1.1 200 ")
-        time.sleep(2.5 * CLIENT_SECONDS)
         break
     assert first
 

@@ -35,7 +35,7 @@ def until_closed(connection: socket.socket) -> bytes:
 
 
 def read_answers(connection: socket.socket, count: int) -> list[tuple[int, dict[str, str], Any]]:
-    """So many answers: status, headers and JSON body."""
+    """So many answers: status, headers and JSON body. Raises ConnectionError when the connection ends before."""
     found: list[tuple[int, dict[str, str], Any]] = []
     data = b""
     while len(found) < count:
@@ -55,5 +55,6 @@ def read_answers(connection: socket.socket, count: int) -> list[tuple[int, dict[
 
 def _more(connection: socket.socket) -> bytes:
     received = connection.recv(65536)
-    assert received, "the connection was closed"
+    if not received:
+        raise ConnectionError("the connection was closed")
     return received

@@ -89,7 +89,6 @@ def test_connections_are_proven_before_the_first_request_and_that_does_not_count
 
 def test_a_stall_counts_for_every_request_that_came_due_in_it() -> None:
     """The client does not wait politely: what was meant to be sent while the server stood still is late."""
-
     stall = [0.0, 0.0]
 
     def stalls(number: int, transport: asyncio.Transport) -> None:
@@ -110,6 +109,12 @@ def test_a_stall_counts_for_every_request_that_came_due_in_it() -> None:
         if within.sum() >= 55:
             return
     pytest.fail("each time the machine stood still until the plan was nearly over")
+
+
+def test_the_shortest_loads_have_a_request_all_the_same() -> None:
+    assert len(poisson(((0.0, 1.0),), seed=1)) == 1
+    samples = asyncio.run(send(answers, Plan(np.zeros(10, dtype=np.int64), None, 2, 0.0)))
+    assert samples.summary().outcomes == {OK: 2}
 
 
 def test_refusals_lost_connections_and_silence_are_told_apart() -> None:

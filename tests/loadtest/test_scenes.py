@@ -60,10 +60,10 @@ def long_queue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def in_enough_time(measure: Callable[[int], Any], is_enough: Callable[[Any], bool]) -> Any:
     """What is measured, the same again in more and more time where too little has happened on a busy machine."""
-    for times in (1, 4, 16, 64):
+    for times in (1, 4, 16):
         if is_enough(found := measure(times)):
             return found
-    pytest.fail(f"too little has happened: {found}")
+    pytest.fail("too little has happened, however long it was measured")
 
 
 @pytest.fixture(autouse=True)
@@ -132,9 +132,14 @@ def test_versions_are_swapped_and_the_answers_show_it(prepared: Prepared) -> Non
         )
         return measure_swaps(prepared, plan, Cores())
 
-    # A swap that takes a whole turn is not seen in its answers.
-    result = in_enough_time(swapped, lambda found: found["changes_in_answers"] >= 3 or found["errors"])
+    def has_changed_or_failed(found: dict[str, Any]) -> bool:
+        """A swap that takes a whole turn is not seen in its answers."""
+        failed = any(set(turn["outcomes"]) != {"ok"} for turn in found["turns"])
+        return found["changes_in_answers"] >= 3 or failed or bool(found["errors"])
+
+    result = in_enough_time(swapped, has_changed_or_failed)
     assert result["errors"] == []
+    assert result["changes_in_answers"] >= 3
     assert result["swaps"] == 4
     assert result["take_up_seconds"]["max"] > 0
     assert all(set(turn["outcomes"]) == {"ok"} for turn in result["turns"])
@@ -149,11 +154,15 @@ def test_a_job_really_runs_beside_the_load(prepared: Prepared) -> None:
         plan = RecompressionPlan(rounds=1, seconds=0.5 * times, mix=MIX, calibration_seconds=0.3, workers=1)
         return measure_recompression(prepared, plan)
 
-    # One job may have ended before the load begins, and the next one begin after it has ended.
-    result = in_enough_time(beside, lambda found: found["jobs"][0]["running_share"] > 0)
+    def ran_or_never_ended(found: dict[str, Any]) -> bool:
+        """A job may have ended before the load begins, and the next one begin after it has ended."""
+        (job,) = found["jobs"]
+        return job["running_share"] > 0 or not job.get("jobs_succeeded")
+
+    result = in_enough_time(beside, ran_or_never_ended)
     (job,) = result["jobs"]
     assert "error" not in job
-    assert job["running_share"] <= 1
+    assert 0 < job["running_share"] <= 1
     assert result["latency_ms"].keys() == {FULL, "open loop, 50%"}
     assert {turn["side"] for turn in result["turns"]} == {"quiet", "beside"}
     assert "a job was running for" in recompression_table({**result, "machine": MACHINE})
@@ -210,11 +219,12 @@ def test_scenarios_with_bars_and_watched_memory(tiny_model: SmallModel, tmp_path
         storm = Scenario("swap storm", "short", MIX, ((0.1, 1.0 * times),), beside="swaps")
         return run_scenarios(prepared, (soak, storm), Cores())
 
-    def has_looks_and_swaps(found: dict[str, Any]) -> bool:
+    def has_failed_or_looks_and_swaps(found: dict[str, Any]) -> bool:
+        growth, failed = found["bars"]
         swaps = found["scenarios"]["swap storm"]["beside"]["swaps"]
-        return found["bars"][0]["value"] is not None and swaps >= 2
+        return not failed["met"] or (growth["value"] is not None and swaps >= 2)
 
-    result = in_enough_time(both, has_looks_and_swaps)
+    result = in_enough_time(both, has_failed_or_looks_and_swaps)
     growth, failed = result["bars"]
     assert failed["met"]
     assert isinstance(growth["value"], float)
