@@ -150,11 +150,12 @@ def test_a_layer_that_gains_no_time_stays_in_float(graph: onnx.ModelProto, works
 
 def _stretch(graph: onnx.ModelProto, name: str) -> None:
     """The layer reads what it read before, by way of two thousand copies of which the largest is taken."""
+    (node,) = (one for one in graph.graph.node if one.name == name)
     axis, copies = _indices(graph, "axis", [2]), _indices(graph, "copies", [1, 1, 2000])
     _insert(
         graph,
         name,
-        helper.make_node("Unsqueeze", [_input(graph, name), axis], ["thin"]),
+        helper.make_node("Unsqueeze", [node.input[0], axis], ["thin"]),
         helper.make_node("Expand", ["thin", copies], ["copied"]),
         helper.make_node("ReduceMax", ["copied", axis], ["largest"], keepdims=0),
     )
@@ -173,11 +174,6 @@ def _widen(graph: onnx.ModelProto, name: str, *, narrow_again: bool) -> None:
         (stored,) = (one for one in graph.graph.initializer if one.name == node.input[1])
         stored.CopyFrom(numpy_helper.from_array(np.tile(weight / 100, 100), node.input[1]))
     _insert(graph, name, *steps)
-
-
-def _input(graph: onnx.ModelProto, name: str) -> str:
-    (node,) = (one for one in graph.graph.node if one.name == name)
-    return node.input[0]
 
 
 def _indices(graph: onnx.ModelProto, name: str, values: list[int]) -> str:

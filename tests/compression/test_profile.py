@@ -13,9 +13,9 @@ from app.encoding import Array, Encoder
 from app.model_card import Profile
 from app.schema import is_id, trailing_shape
 
+from tests.clocks import Clock, stand_still
 from tests.compression.parts import ignore, scorer_of
 from tests.samples import an_encoder
-from tests.serving.clocks import Clock, stand_still
 
 
 class Counted(Scorer):

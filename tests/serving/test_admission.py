@@ -17,9 +17,9 @@ from app.serving.costs import RunCost
 from app.serving.lane import Lane
 from app.serving.query import Features
 
+from tests.clocks import Clock, stand_still
 from tests.processes import WAIT_SECONDS
 from tests.serving.asking import scored
-from tests.serving.clocks import Clock, stand_still
 from tests.serving.held import Adding, HeldSession
 
 

@@ -15,7 +15,7 @@ from app.serving.loaded import LoadedModel
 from app.serving.query import Query
 from app.serving.ranker import begin, score
 
-from tests.serving.clocks import keep_load
+from tests.clocks import keep_load
 from tests.serving.store_changes import running
 from tests.small_model import NAME, SmallModel
 

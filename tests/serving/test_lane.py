@@ -8,7 +8,7 @@ from app.serving.costs import RunCost
 from app.serving.lane import Lane, best_run_rows, keep_pace, time_runs
 from app.serving.query import Features
 
-from tests.serving.clocks import stand_still
+from tests.clocks import stand_still
 from tests.serving.held import Adding
 
 

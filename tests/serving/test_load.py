@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from app.serving.load import Load, Taken
 
-from tests.serving.clocks import Clock
+from tests.clocks import Clock
 
 
 def seen(arrivals: np.ndarray, rows: int = 10) -> list[float]:

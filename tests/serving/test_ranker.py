@@ -17,8 +17,8 @@ from app.serving.waiting import Scored
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.clocks import keep_load
 from tests.serving.asking import rank
-from tests.serving.clocks import keep_load
 from tests.serving.store_changes import active_version, damage, publish_as, running
 from tests.small_model import NAME, SmallModel
 

@@ -19,8 +19,8 @@ from app.serving.query import Query
 from app.serving.session import Scoring
 from app.settings import Settings
 
+from tests.clocks import Clock
 from tests.serving.asking import rank
-from tests.serving.clocks import Clock
 from tests.serving.graphs import write_graph
 from tests.serving.store_changes import (
     Running,

@@ -12,9 +12,9 @@ from app.serving.metrics import Metrics
 from app.serving.registry import Registry
 from app.store import ACTIVE_FILE, CATALOG, ArtifactStore
 
+from tests.clocks import stand_still
 from tests.descriptors import no_more_descriptors
 from tests.processes import WAIT_SECONDS
-from tests.serving.clocks import stand_still
 from tests.serving.graphs import write_graph, write_no_graph
 from tests.serving.store_changes import (
     Running,

@@ -10,7 +10,7 @@ from app.encoding import Array
 from app.serving import batcher
 from app.serving.lane import TURN_SECONDS, Lane
 
-from tests.serving.clocks import stand_still
+from tests.clocks import stand_still
 from tests.serving.held import Bench, HeldSession, Steady, outcomes, play
 
 
